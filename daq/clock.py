@@ -1,0 +1,48 @@
+"""Time, handed over: the daemon asks a Clock and tests hand it one that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Protocol
+
+NANOSECONDS = 1_000_000_000
+
+
+class Clock(Protocol):
+    """The two times of a station: monotonic seconds for pacing, UTC nanoseconds for stamps."""
+
+    def monotonic(self) -> float: ...
+
+    def utc_ns(self) -> int: ...
+
+    async def sleep_until(self, instant: float) -> None:
+        """Return at or after the monotonic `instant`, never before."""
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def monotonic(self) -> float:
+        """Give the seconds that the event loop counts, too: CLOCK_MONOTONIC."""
+        return time.monotonic()
+
+    def utc_ns(self) -> int:
+        """Give the wall clock in nanoseconds since 1970 UTC."""
+        return time.time_ns()
+
+    async def sleep_until(self, instant: float) -> None:
+        """Sleep once; a late wake-up shifts no later instant."""
+        await asyncio.sleep(max(0.0, instant - time.monotonic()))
+
+
+def utc_ns_at(clock: Clock, instant: float) -> int:
+    """Give the UTC nanoseconds of a monotonic instant of the near past or future."""
+    return clock.utc_ns() - round((clock.monotonic() - instant) * NANOSECONDS)
+
+
+def first_tick(clock: Clock, period: float) -> float:
+    """Give the next monotonic instant at which the wall clock shows a whole multiple of `period` (seconds)."""
+    wall = clock.utc_ns() / NANOSECONDS
+    return clock.monotonic() + math.ceil(wall / period) * period - wall

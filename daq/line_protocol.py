@@ -1,0 +1,73 @@
+"""InfluxDB line protocol, written once on the road: at the station.
+
+Tags never change within a series; unbounded texts are fields. Values are always floats and counters always
+integers, because a field that changes its type is refused by the database. Stamps are nanoseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from daq.reading import Event, Reading
+
+if TYPE_CHECKING:
+    from daq.reading import Record, Series
+
+_TAG_SPECIAL = re.compile(r"([,= \\])")
+
+
+def encode(record: Record, seq: int, epoch: str) -> bytes:
+    """Write one record as one line, without its line end."""
+    return (_reading(record, seq, epoch) if isinstance(record, Reading) else _event(record, seq, epoch)).encode()
+
+
+def _reading(reading: Reading, seq: int, epoch: str) -> str:
+    value = "" if reading.value is None else f"value={reading.value},raw={reading.value},"
+    flags = ("" if reading.identified else ",identified=false") + (",simulated=true" if reading.simulated else "")
+    return (
+        f'{_key(reading.series)} {value}text="{_string(reading.text)}",status={reading.status:d}i,'
+        f'seq={seq}i,epoch="{epoch}",rtt_ms={reading.rtt_ms:.3f}{flags} {reading.at}'
+    )
+
+
+def _event(event: Event, seq: int, epoch: str) -> str:
+    tags = f",instrument={tag(event.instrument)}" if event.instrument else ""
+    until = "" if event.until is None else f",until={event.until}i"
+    missed = f",missed={event.missed}i" if event.missed else ""
+    raw = f',raw_text="{_string(event.raw)}"' if event.raw else ""
+    return (
+        f"event,station={tag(event.station)}{tags},kind={event.kind} "
+        f'text="{_string(event.text)}",seq={seq}i,epoch="{epoch}"{until}{missed}{raw} {event.at}'
+    )
+
+
+@cache
+def _key(series: Series) -> str:
+    return (
+        f"reading,station={tag(series.station)},instrument={tag(series.instrument)},channel={tag(series.channel)},"
+        f"quantity={tag(series.quantity)},unit={tag(series.unit)}"
+    )
+
+
+def tag(value: str) -> str:
+    """Escape a tag value; a line break cannot be written in one and becomes a blank."""
+    return _TAG_SPECIAL.sub(r"\\\1", " ".join(value.splitlines()) or "-")
+
+
+def _string(value: str) -> str:
+    """Escape a string field; a line break would end the line and is spelled out."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return escaped.replace("\n", "\\\\n").replace("\r", "\\\\r")
+
+
+_SEQ = re.compile(rb'[ ,]seq=(\d+)i,epoch="')
+
+
+def seq_of(line: bytes) -> int:
+    """Find the sequence number of a line that `encode` wrote; ValueError for any other line."""
+    found = _SEQ.findall(line)
+    if not found:
+        raise ValueError("a line without a sequence number")
+    return int(found[-1])

@@ -1,0 +1,189 @@
+"""The station as a service: config in, readings out, until a signal says stop; then drained, counted and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daq import __version__, notify
+from daq.acquisition import Follower, Station, follow_all
+from daq.clock import SystemClock
+from daq.installation import wire
+from daq.mqtt import Message, stay_connected
+from daq.publisher import Publisher
+from daq.reading import EventKind
+from daq.spool import Spool, SpoolError
+from drivers.links import Wires
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from daq.clock import Clock
+    from daq.config import StationConfig
+
+log = logging.getLogger(__name__)
+
+DRAIN = 10.0
+"""Seconds that a stopping station waits for the database to take what is left; the rest stays in the spool."""
+STUCK = 20.0
+"""Seconds without progress after which the watchdog is not fed any more."""
+
+
+class StationService:
+    """One running station: its followers, its spool and its publisher."""
+
+    def __init__(self, config: StationConfig, clock: Clock, wires: Wires) -> None:
+        table = config.spool
+        self.config = config
+        self.clock = clock
+        self.spool_path = table.path or state_folder() / "spool.sqlite"
+        self.spool = Spool(self.spool_path, table.limit, table.keep, table.when_full)
+        self.station = Station(config.station, self.spool, clock)
+        self.publisher = Publisher(config.station, self.spool, clock, self.status)
+        self.station.on_reading = self.publisher.show
+        self.followers = [
+            Follower(self.station, wire(name, table, wires), table.period, table.simulated)
+            for name, table in config.instruments.items()
+        ]
+        self.started = clock.monotonic()
+        self.acquiring = True
+        self.spool.on_trouble = lambda what: log.error("spool: %s; readings wait in memory", what)
+        self.spool.on_drop = self._dropped
+
+    def _dropped(self, first: int, last: int) -> None:
+        text = f"the spool is full: records {first} to {last} were given up before the database had them"
+        self.station.event(EventKind.DROP, text, missed=last - first + 1)
+
+    def status(self) -> dict[str, Any]:
+        """Give the health of the station, as published and as `daq status` shows it."""
+        ledger = self.spool.ledger
+        return {
+            "station": self.config.station,
+            "state": "online" if self.acquiring else "draining",
+            "version": __version__,
+            "host": socket.gethostname(),
+            "epoch": self.spool.epoch,
+            "at_ns": self.clock.utc_ns(),
+            "uptime_s": round(self.clock.monotonic() - self.started, 1),
+            "acquired": ledger.acquired,
+            "stored": ledger.stored,
+            "spooled": ledger.spooled,
+            "quarantined": ledger.quarantined,
+            "dropped": ledger.dropped,
+            "resent_batches": self.publisher.resent,
+            "instruments": {
+                one.instrument.name: {
+                    "state": one.state,
+                    "serial": one.instrument.serial,
+                    "readings": one.readings,
+                    "errors": one.errors,
+                    "missed": one.missed,
+                    "last_at_ns": one.last_at,
+                    "last_error": one.last_error,
+                }
+                for one in self.followers
+            },
+        }
+
+    def stuck(self) -> str | None:
+        """Name the part that has stopped moving; None while all do. Broker and database are none of these parts."""
+        now = self.clock.monotonic()
+        if now - self.spool.progress > STUCK:
+            return "the spool"
+        if self.publisher.connected and now - self.publisher.progress > STUCK:
+            return "the publisher"
+        return next((one.instrument.name for one in self.followers if now > one.expected_by), None)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Acquire until `stop` is set, then drain; raises whatever a part of the station dies of."""
+        async with asyncio.TaskGroup() as group:
+            road = group.create_task(self._publish(), name="publisher")
+            group.create_task(self._watch_spool(), name="spool")
+            reading = group.create_task(follow_all(self.station, self.followers), name="acquisition")
+            beat = group.create_task(self._feed_watchdog(), name="watchdog")
+            self.station.event(EventKind.START, f"daq {__version__}, {len(self.followers)} instruments")
+            notify.ready(f"reading {len(self.followers)} instruments")
+            await stop.wait()
+            notify.stopping()
+            self.acquiring = False
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+            self.station.event(EventKind.STOP, "asked to stop")
+            await self._drain()
+            for task in (road, beat):
+                task.cancel()
+            await self.spool.close()
+        self._write_ledger()
+
+    async def _publish(self) -> None:
+        name, payload = self.publisher.will
+        client = f"daq-{self.config.station}-{self.spool.epoch[:8]}"
+        will = Message(name, payload, qos=1, retain=True)
+        await stay_connected(self.config.broker, client, self.publisher.serve, will=will)
+
+    async def _watch_spool(self) -> None:
+        await asyncio.shield(self.spool.finished)
+
+    async def _feed_watchdog(self) -> None:
+        while True:
+            if (part := self.stuck()) is None:
+                notify.watchdog()
+            else:
+                log.critical("%s has stopped moving; systemd will start this station again", part)
+            ledger = self.spool.ledger
+            notify.status(f"{ledger.acquired} acquired, {ledger.stored} stored, {ledger.spooled} waiting")
+            await self.clock.sleep_until(self.clock.monotonic() + 2.0)
+
+    async def _drain(self) -> None:
+        await self.spool.flush()
+        deadline = self.clock.monotonic() + DRAIN
+        while self.spool.ledger.spooled and self.clock.monotonic() < deadline:
+            await self.clock.sleep_until(self.clock.monotonic() + 0.02)
+        if waiting := self.spool.ledger.spooled:
+            log.warning("%d records wait in the spool for the next start", waiting)
+
+    def _write_ledger(self) -> None:
+        """Leave the last count beside the spool, for whoever started this station."""
+        path = self.spool_path.with_name("ledger.json")
+        path.write_text(json.dumps(self.status() | {"state": "offline"}, indent=1))
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def state_folder() -> Path:
+    """Give the folder for files that outlive the process: systemd's state directory, else the working folder."""
+    return Path(os.environ.get("STATE_DIRECTORY", ".").split(":")[0])
+
+
+async def run_station(config: StationConfig) -> None:
+    """Run one station until SIGTERM or SIGINT; ConfigError or SpoolError where it cannot start."""
+    wires = Wires()
+    try:
+        service = StationService(config, SystemClock(), wires)
+        async with stop_signals() as stop:
+            await service.run(stop)
+    finally:
+        await wires.close()
+
+
+__all__ = ["SpoolError", "StationService", "run_station"]

@@ -1,0 +1,61 @@
+"""Where lines end: the contract of a database, and how a refused batch is taken apart without losing its good lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from daq.batch import Rejection
+from daq.line_protocol import seq_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SinkError(Exception):
+    """The lines are not stored; the subclass says what to do with them."""
+
+
+class Unavailable(SinkError):
+    """Not now (time-out, lost link, 429, 5xx): keep the lines and try again after `retry_after` seconds or a back-off."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooLarge(SinkError):
+    """413: the same lines in smaller parts."""
+
+
+class Refused(SinkError):
+    """400 or 422: at least one line is bad; nothing is known of the others until they were sent again."""
+
+
+class Misconfigured(SinkError):
+    """401, 403, 404: no line can be stored until a person has mended token, database or address."""
+
+
+class Sink(Protocol):
+    """A keyed store: a line with the same series and stamp replaces itself, so writing twice is harmless."""
+
+    name: str
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Return when all lines are stored durably; raises a SinkError otherwise."""
+
+    async def close(self) -> None: ...
+
+
+async def store(sink: Sink, lines: Sequence[bytes]) -> list[Rejection]:
+    """Store every line that the sink will take and give those that it never will, with the sink's words.
+
+    Raises Unavailable or Misconfigured; then some lines may be stored, and all may be sent again.
+    """
+    try:
+        await sink.write(lines)
+    except (Refused, TooLarge) as error:
+        if len(lines) == 1:
+            return [Rejection(seq_of(lines[0]), str(error))]
+        middle = len(lines) // 2
+        return await store(sink, lines[:middle]) + await store(sink, lines[middle:])
+    return []

@@ -1,0 +1,1 @@
+"""Command sets of climate."""

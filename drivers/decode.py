@@ -1,0 +1,80 @@
+"""Total functions from bytes to the parts of a Sample: each gives a value or raises Unreadable, nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from drivers.errors import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,20})?([Ee][+-]?\d{1,3})?", re.ASCII)
+
+
+def line(raw: bytes, end: bytes = b"\r\n") -> str:
+    """Give the text before `end`: one line, printable ASCII only."""
+    if not raw.endswith(end):
+        raise Unreadable(f"the answer is cut: it does not end with {end!r}", raw)
+    text = raw[: len(raw) - len(end)]
+    if not all(0x20 <= byte < 0x7F for byte in text):
+        raise Unreadable("the answer holds bytes that are no text", raw)
+    return text.decode("ascii")
+
+
+def number(text: str) -> Decimal:
+    """Read one plain decimal number in full, digits kept as sent ("100.00" stays 100.00)."""
+    if _NUMBER.fullmatch(text) is None:
+        raise Unreadable(f"{text!r} is no number")
+    return Decimal(text)
+
+
+def unit(shown: str, known: Mapping[str, str]) -> str:
+    """Translate the unit that an instrument shows to its UCUM code."""
+    try:
+        return known[shown]
+    except KeyError:
+        raise Unreadable(f"unknown unit {shown!r}; known are {', '.join(known)}") from None
+
+
+def quoted(text: str) -> str:
+    """Give what stands between the two quotation marks that enclose `text`."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:
+        raise Unreadable(f"{text!r} is not one text in quotation marks")
+    return text[1:-1]
+
+
+def float32(raw: bytes, *, words: Literal["high first", "low first"]) -> Decimal | None:
+    """Read an IEEE 754 single from two registers; None where it is not finite (`infinite` tells which way).
+
+    The digits are the shortest that give the same single again: 0x41F47AE1 is 30.56, not 30.559999465942383.
+    """
+    value = _single(raw, words)
+    return _shortest(value, raw) if math.isfinite(value) else None
+
+
+def infinite(raw: bytes, *, words: Literal["high first", "low first"]) -> int:
+    """Tell +1 or -1 for an infinite single, 0 for any other."""
+    value = _single(raw, words)
+    return int(math.copysign(1, value)) if math.isinf(value) else 0
+
+
+def _single(raw: bytes, words: Literal["high first", "low first"]) -> float:
+    if len(raw) != 4:
+        raise Unreadable(f"{len(raw)} bytes where a single has 4", raw)
+    ordered = raw if words == "high first" else raw[2:] + raw[:2]
+    value: float = struct.unpack(">f", ordered)[0]
+    return value
+
+
+def _shortest(value: float, raw: bytes) -> Decimal:
+    packed = struct.pack(">f", value)
+    for digits in range(6, 10):
+        text = f"{value:.{digits}g}"
+        if struct.pack(">f", float(text)) == packed:
+            return Decimal(text)
+    raise Unreadable("a single without nine digits cannot exist", raw)

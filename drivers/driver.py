@@ -1,0 +1,171 @@
+"""A Driver as a value: what to ask an instrument, on which kind of wire, and how to read its answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+from drivers.errors import Unreadable
+from drivers.sample import Sample, Status
+
+__all__ = [
+    "Channel",
+    "Driver",
+    "Identity",
+    "Line",
+    "Listen",
+    "Poll",
+    "Query",
+    "Registers",
+    "Sample",
+    "Setup",
+    "Status",
+    "Text",
+    "Unreadable",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Send `command` as it is and read up to and including `end`.
+
+    `end` is the terminator of the answer, or a pattern that matches where a many-line answer is complete.
+    An empty `end` means that the instrument acknowledges nothing: the question is sent and no answer awaited.
+    `timeout` is in seconds: longer than the slowest answer that the manual allows.
+    """
+
+    command: bytes
+    end: bytes | re.Pattern[bytes] = b"\r\n"
+    timeout: float = 1.0
+
+    @staticmethod
+    def show(raw: bytes) -> str:
+        """Spell out the bytes of an answer so that nothing is hidden and nothing is ambiguous."""
+        text = raw.decode("latin-1")
+        if text.isascii() and text.isprintable() and "\\" not in text:
+            return text
+        return text.encode("unicode_escape").decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Ask nothing; take the next whole line that the instrument sends by itself."""
+
+    end: bytes = b"\r\n"
+    timeout: float = 2.0
+
+    show = staticmethod(Text.show)
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Read `count` contiguous 16-bit registers from `address` (as in the PDU, counted from 0).
+
+    The answer is their bytes in the order of the wire: two for each register, high byte first.
+    """
+
+    address: int
+    count: int
+    table: Literal["holding", "input"] = "holding"
+    timeout: float = 1.0
+
+    @staticmethod
+    def show(raw: bytes) -> str:
+        """Write registers in groups of four hex digits, as the manuals print them."""
+        return raw.hex(" ", 2).upper()
+
+
+Query: TypeAlias = Text | Listen | Registers
+
+Q = TypeVar("Q", bound=Query)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Factory settings of a serial line: the defaults of a config that names only the port."""
+
+    baud: int = 9600
+    bits: Literal[7, 8] = 8
+    parity: Literal["N", "E", "O"] = "N"
+    stop: Literal[1, 2] = 1
+    flow: Literal["none", "xonxoff", "rtscts"] = "none"
+
+    @classmethod
+    def parse(cls, text: str) -> Line:
+        """Read "9600 8N1", "4800 7E1 xonxoff"; ValueError says what would be right."""
+        match = re.fullmatch(r"(\d+)[ -]([78])([NEO])([12])(?: (xonxoff|rtscts))?", text.strip())
+        if match is None:
+            raise ValueError(f'"{text}" is no line setting; write baud, bits, parity, stop as in "9600 8N1" or "4800 7E1 xonxoff"')
+        baud, bits, parity, stop, flow = match.groups()
+        return cls(int(baud), int(bits), parity, int(stop), flow or "none")  # type: ignore[arg-type]  # the pattern holds the literals
+
+    def __str__(self) -> str:
+        flow = "" if self.flow == "none" else f" {self.flow}"
+        return f"{self.baud} {self.bits}{self.parity}{self.stop}{flow}"
+
+    @property
+    def seconds_per_character(self) -> float:
+        """Time of one character on the wire: start, data, parity and stop bits."""
+        return (1 + self.bits + (self.parity != "N") + self.stop) / self.baud
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One quantity that an instrument measures; `unit` (UCUM) is the only one accepted from the wire."""
+
+    name: str
+    quantity: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll(Generic[Q]):
+    """One query and the channels that its one reply feeds.
+
+    `decode` gives one Sample for each channel, in their order, and raises Unreadable for anything the manual does not know.
+    """
+
+    query: Q
+    channels: tuple[Channel, ...]
+    decode: Callable[[bytes], tuple[Sample, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Generic[Q]):
+    """How to read the serial number from the wire; `decode` raises Unreadable."""
+
+    query: Q
+    decode: Callable[[bytes], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup(Generic[Q]):
+    """One thing an instrument must be told before it can be read; `check` raises Unreadable where it does not agree."""
+
+    query: Q
+    check: Callable[[bytes], object] = len
+
+
+@dataclass(frozen=True, slots=True)
+class Driver(Generic[Q]):
+    """All that is known of one command set; a value without I/O and without state.
+
+    `identity` is None only where the command set has no way to ask. `setup` is sent after the identity was checked,
+    and holds nothing that reading does not need. `line` is the factory setting of a serial port, `port` the usual
+    TCP port, `settle` the seconds of quiet after which no late answer can come any more.
+    """
+
+    title: str
+    polls: tuple[Poll[Q], ...]
+    identity: Identity[Q] | None = None
+    setup: tuple[Setup[Q], ...] = ()
+    line: Line = Line()
+    port: int | None = None
+    settle: float = 1.0
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel, in the order in which they are asked."""
+        return tuple(channel for poll in self.polls for channel in poll.channels)

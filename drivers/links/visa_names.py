@@ -1,0 +1,32 @@
+"""Reads VISA resource names with pyvisa's own parser."""
+
+from __future__ import annotations
+
+import re
+
+from pyvisa import rname
+
+_CLASSES = {"INSTR", "SOCKET", "RAW", "INTFC"}
+_SOCKET_IPV6 = re.compile(r"TCPIP\d*::\[(?P<host>[^\]]+)\]::(?P<port>\d+)::SOCKET", re.IGNORECASE)
+
+
+def parse_visa_name(text: str) -> tuple[str, ...]:
+    """Give ("SOCKET", host, port), ("ASRL", device) or ("MESSAGES",); ValueError where it is no name of an instrument."""
+    if match := _SOCKET_IPV6.fullmatch(text):  # pyvisa splits at every "::", also inside an IPv6 address
+        return "SOCKET", match["host"], match["port"]
+    head, separator, last = text.rpartition("::")
+    if separator and last.upper() in _CLASSES:
+        text = f"{head}::{last.upper()}"  # pyvisa knows the classes in capitals only
+    try:
+        name = rname.parse_resource_name(text)
+    except rname.InvalidResourceName as error:
+        raise ValueError(f'"{text}" is no VISA name: {error}') from None
+    match name:
+        case rname.TCPIPSocket():
+            return "SOCKET", name.host_address, name.port
+        case rname.ASRLInstr():
+            return "ASRL", name.board
+        case rname.TCPIPInstr() | rname.USBInstr() | rname.USBRaw() | rname.GPIBInstr() | rname.VICPInstr():
+            return ("MESSAGES",)
+        case _:
+            raise ValueError(f'"{text}" names no instrument that answers messages; use INSTR or SOCKET')
