@@ -112,8 +112,9 @@ class Follower:
 
     def _longest(self) -> float:
         driver = self.instrument.driver
-        timeouts: list[float] = [asked.query.timeout for asked in (*driver.polls, *driver.setup)]
-        return 30.0 + self.period + driver.settle + sum(timeouts)
+        polls = sum(poll.query.timeout for poll in driver.polls)
+        setup = sum(step.query.timeout for step in driver.setup)
+        return float(30.0 + self.period + driver.settle + polls + setup)
 
     async def _take(self) -> float:
         """Ask every poll once; gives the seconds to pause beyond the next tick."""

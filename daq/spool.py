@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from daq.line_protocol import encode
@@ -37,6 +38,8 @@ IDLE = 0.25
 RETRY = 1.0
 """Seconds between two tries to write to a disk that failed."""
 PRUNE = 10.0
+COMMIT_ROWS = 2_000
+"""Rows in one transaction at most: even a full file has room for that many after the oldest were removed."""
 RECENT = 50_000
 """Committed rows kept in memory, so that the live road never reads the disk."""
 WAITING_IN_MEMORY = 200_000
@@ -199,6 +202,8 @@ class Spool:
                 if not (self._pending or self._jobs or self._closing):
                     self._wake.wait(IDLE)
                 self._commit(self._gather())
+                if self._pending:
+                    self._wake.set()  # more came meanwhile than one commit takes
                 while self._jobs:
                     self._jobs.popleft()()
                 self.progress = time.monotonic()
@@ -213,7 +218,7 @@ class Spool:
 
     def _gather(self) -> Changes:
         # One popleft at a time: the event loop appends to these queues meanwhile.
-        return Changes(list(_taken(self._pending)), list(_taken(self._stored)), list(_taken(self._rejected)))
+        return Changes(list(islice(_taken(self._pending), COMMIT_ROWS)), list(_taken(self._stored)), list(_taken(self._rejected)))
 
     def _commit(self, changes: Changes) -> None:
         """Write `changes`, however long the disk refuses; while closing, one failure is the last."""
@@ -240,12 +245,12 @@ class Spool:
         try:
             if self._file.prune(before=time.time_ns()):
                 return True
-            dropped = self._file.drop_oldest() if self._drop_when_full else None
+            dropped = self._file.drop_oldest() if self._drop_when_full else []
         except sqlite3.Error:
             return False
-        if dropped:
-            self._loop.call_soon_threadsafe(self._gave_up, *dropped)
-        return dropped is not None
+        for first, last in dropped:
+            self._loop.call_soon_threadsafe(self._gave_up, first, last)
+        return bool(dropped)
 
     def _prune(self) -> None:
         try:

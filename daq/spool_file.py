@@ -144,17 +144,21 @@ class SpoolFile:
         with self._connection:
             return self._connection.execute("DELETE FROM record WHERE seq <= ?", (last,)).rowcount
 
-    def drop_oldest(self) -> tuple[int, int] | None:
-        """Give up the oldest waiting rows to make room, some thousand at most; gives their range."""
-        first = self._scalar("SELECT min(seq) FROM record")
-        if not first:
-            return None
-        last = min(first + PRUNE_ROWS, self._scalar("SELECT max(seq) FROM record"))
+    def drop_oldest(self) -> list[tuple[int, int]]:
+        """Give up the oldest waiting rows to make room, some thousand at most; gives their ranges."""
+        gone = Ranges([*self.stored, *self.quarantined, *self.dropped])
+        first = gone.next_missing(self._scalar("SELECT min(seq) FROM record"))
+        end = min(first + PRUNE_ROWS, self._scalar("SELECT max(seq) FROM record") + 1)
+        ranges = []
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute("DELETE FROM record WHERE seq <= ?", (last,))
-            self._write_range("dropped", self.dropped, first, last)
-        return first, last
+            while first < end:
+                beyond = min(gone.next_present(first) or end, end)
+                self._connection.execute("DELETE FROM record WHERE seq BETWEEN ? AND ?", (first, beyond - 1))
+                self._write_range("dropped", self.dropped, first, beyond - 1)
+                ranges.append((first, beyond - 1))
+                first = gone.next_missing(beyond)
+        return ranges
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and give up the lock."""

@@ -1,0 +1,234 @@
+"""Instruments behind VXI-11, HiSLIP, USB-TMC and GPIB: pyvisa, with one thread for each link.
+
+Blocking sessions cannot be cancelled, so a question that failed or was given up leaves its session to the thread,
+which closes it when the library returns; no session is ever used again after a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pyvisa
+from pyvisa.constants import StatusCode
+
+from drivers.driver import Listen, Text
+from drivers.errors import InstrumentError, Lost, Silent, Unreadable
+from drivers.links.connection import LARGEST_ANSWER
+
+if TYPE_CHECKING:
+    from pyvisa.resources import MessageBasedResource
+
+_CHUNK = 20480
+_MARGIN = 0.1  # so that the library's own time-out comes first
+_opening = threading.Lock()  # a resource manager is one for all of a backend, and its making is not safe in threads
+
+# pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link tells it once.
+logging.getLogger("pyvisa").setLevel(logging.CRITICAL)
+
+
+class VisaLink:
+    """One instrument by its VISA resource name.
+
+    The end of an answer is what the interface says (END of the message); the query's own `end` is not waited for.
+    """
+
+    def __init__(self, name: str, settle: float, *, backend: str = "@py", open_timeout: float = 3.0) -> None:
+        """`settle` as for every link; `backend` is "@py", or "@ivi" for the vendor's VISA library."""
+        self._name = name
+        self._settle = settle
+        self._session = _Session(name, backend, open_timeout)
+        self._open_timeout = open_timeout
+        self._turn = asyncio.Lock()
+        self._thread: _Thread | None = None
+        self._open = False
+        self._not_before = 0.0
+
+    async def open(self) -> None:
+        """Open a session; where one is open already its last answer was not believed, and it is replaced."""
+        async with self._turn:
+            if self._open:
+                self._distrust()
+            await self._wait_until_quiet()
+            await self._run(self._session.open, 3 * self._open_timeout)  # VXI-11 and HiSLIP connect more than once
+            self._open = True
+
+    async def ask(self, query: Text | Listen) -> bytes:
+        """Give the bytes of one message; Silent, Lost or Unreadable."""
+        if isinstance(query, Listen):
+            raise Unreadable(f"{self._name}: an instrument on VISA says nothing by itself; it must be asked")
+        if not self._open:
+            await self.open()
+        session = self._session
+        async with self._turn:
+            if not self._open:
+                raise Lost(f"{self._name}: not open")
+            return await self._run(lambda: session.ask(query), query.timeout + _MARGIN)
+
+    async def close(self) -> None:
+        """Close the session as soon as the library lets go of it; waits for nothing."""
+        self._open = False
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.submit(self._session.close)
+            thread.stop()
+
+    async def _run(self, work: Callable[[], bytes], timeout: float) -> bytes:
+        if self._thread is None:
+            self._thread = _Thread(self._name)
+        answered = False
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await asyncio.wrap_future(self._thread.submit(work))
+            answered = True
+        except TimeoutError:
+            raise Silent(f"{self._name}: no whole answer within {timeout - _MARGIN:g} s") from None
+        finally:
+            if not answered:
+                self._distrust()
+        return answer
+
+    def _distrust(self) -> None:
+        self._open = False
+        self._not_before = asyncio.get_running_loop().time() + self._settle
+        if self._thread is not None:
+            self._thread.submit(self._session.close)
+
+    async def _wait_until_quiet(self) -> None:
+        if (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait)
+
+
+class _Session:
+    """A pyvisa session; every method runs in the thread of its link."""
+
+    def __init__(self, name: str, backend: str, open_timeout: float) -> None:
+        self._name = name
+        self._backend = backend
+        self._open_timeout = open_timeout
+        self._resource: MessageBasedResource | None = None
+
+    def open(self) -> bytes:
+        self.close()
+        with _errors_named_once(self._name):
+            with _opening:
+                library = pyvisa.ResourceManager(self._backend)
+            # Left alone, pyvisa-py allows 100 ms for the connection of VXI-11.
+            resource: Any = library.open_resource(self._name, open_timeout=round(1000 * self._open_timeout))
+            _notice_when_the_peer_closes(resource)
+            self._resource = resource
+            if self._name.upper().startswith(("GPIB", "USB")):
+                resource.clear()  # these know no connections: what an earlier question left is still there
+        return b""
+
+    def ask(self, query: Text) -> bytes:
+        if self._resource is None:
+            raise Lost(f"{self._name}: not open")
+        with _errors_named_once(self._name):
+            resource = self._resource
+            milliseconds = round(1000 * query.timeout)
+            if resource.timeout != milliseconds:
+                resource.timeout = milliseconds
+            resource.write_raw(query.command)
+            return self._read(resource, time.monotonic() + query.timeout) if query.end else b""
+
+    def _read(self, resource: MessageBasedResource, deadline: float) -> bytes:
+        answer = bytearray()
+        more = StatusCode.success_max_count_read
+        with resource.ignore_warning(StatusCode.success_device_not_present, more):
+            status = more
+            while status == more:
+                chunk, status = resource.visalib.read(resource.session, _CHUNK)
+                answer += chunk
+                if len(answer) > LARGEST_ANSWER:
+                    raise Unreadable(f"{self._name}: {len(answer)} bytes came without END", bytes(answer[:1024]))
+                if time.monotonic() > deadline:
+                    raise Silent(f"{self._name}: no whole answer in time, only {Text.show(bytes(answer[:80]))!r}")
+        return bytes(answer)
+
+    def close(self) -> bytes:
+        resource, self._resource = self._resource, None
+        if resource is not None:
+            with contextlib.suppress(Lost, Silent), _errors_named_once(self._name):
+                resource.close()
+        return b""
+
+
+@contextlib.contextmanager
+def _errors_named_once(name: str) -> Any:
+    try:
+        yield
+    except InstrumentError:
+        raise
+    except pyvisa.VisaIOError as error:
+        if error.error_code == StatusCode.error_timeout:
+            raise Silent(f"{name}: no whole answer in time") from None
+        raise Lost(f"{name}: {error.description or error}") from None
+    except TimeoutError:
+        raise Silent(f"{name}: no answer in time") from None
+    # pyvisa-py has no family of errors: OSError, RuntimeError, RPCError, TypeError, AssertionError, struct.error and
+    # bare Exception were all seen for a link that is gone.
+    except Exception as error:  # noqa: BLE001
+        raise Lost(f"{name}: {error or type(error).__name__}") from None
+
+
+class _HonestSocket(socket.socket):
+    """A socket on which a closed connection is an error.
+
+    pyvisa-py's VXI-11 takes the empty bytes of a closed connection for a pause, reads again at once and burns the
+    processor until the time-out.
+    """
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        data = super().recv(size, flags)
+        if not data:
+            raise ConnectionResetError("closed by the other side")
+        return data
+
+
+def _notice_when_the_peer_closes(resource: Any) -> None:
+    sessions = getattr(resource.visalib, "sessions", {})  # only pyvisa-py has them
+    interface = getattr(sessions.get(resource.session), "interface", None)
+    plain = getattr(interface, "sock", None)
+    if interface is not None and isinstance(plain, socket.socket):
+        timeout = plain.gettimeout()
+        interface.sock = _HonestSocket(fileno=plain.detach())
+        interface.sock.settimeout(timeout)
+
+
+class _Thread:
+    """One thread that works off calls in their order.
+
+    Not an executor: the interpreter waits for those at exit, and a library may hold a thread as long as a time-out.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[[], bytes], Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=f"visa {name}", daemon=True).start()
+
+    def submit(self, work: Callable[[], bytes]) -> Any:
+        from concurrent.futures import Future
+
+        future: Future[bytes] = Future()
+        self._calls.put((work, future))
+        return future
+
+    def stop(self) -> None:
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            work, future = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except InstrumentError as error:
+                future.set_exception(error)

@@ -1,0 +1,164 @@
+"""Gives each instrument its link, and lets those share a wire that are on the same one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from drivers.driver import Driver, Line, Listen, Registers, Text
+from drivers.links.address import RtuTcp, Serial, Tcp, Visa, parse
+from drivers.links.modbus import ModbusBus, ModbusUnit
+from drivers.links.opening import open_serial, open_tcp
+from drivers.links.stream import StreamLink
+from drivers.links.visa import VisaLink
+from drivers.links.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivers.driver import Query
+    from drivers.instrument import Link
+
+Speech = Literal["text", "Modbus", "Modbus RTU"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    wire: Wire
+    bus: ModbusBus
+    speech: Speech
+    setting: tuple[Line | None, bool]
+
+
+class Wires:
+    """All wires of a station; each `link` belongs to one instrument."""
+
+    def __init__(self) -> None:
+        self._shared: dict[object, _Shared] = {}
+        self._units: set[tuple[object, int]] = set()
+        self._visa: set[str] = set()
+        self._links: list[Link[Any]] = []
+
+    def link(
+        self,
+        address: str,
+        driver: Driver[Any],
+        *,
+        unit: int | None = None,
+        line: Line | None = None,
+        visa_backend: str = "@py",
+        echo: bool = False,
+        connect_timeout: float = 3.0,
+    ) -> Link[Any]:
+        """Make the link of one instrument; nothing is opened yet.
+
+        `unit` is for Modbus only, `line` instead of the driver's factory setting, `echo` for adapters that hear what
+        they send. ValueError says what cannot be, and what would be right.
+        """
+        where = parse(address, driver.port)
+        speech = _speech(driver, where)
+        if isinstance(where, Visa):
+            link: Link[Any] = self._visa_link(where, driver, visa_backend, connect_timeout)
+        else:
+            shared = self._share(where, speech, line or driver.line, connect_timeout, echo=echo)
+            # Who cannot be asked for its identity could give the answer to a question of an earlier process.
+            settle_first = driver.identity is None
+            if speech == "text":
+                _refuse_unit(unit)
+                link = StreamLink(shared.wire, driver.settle, echo=echo, settle_first=settle_first)
+            else:
+                number = self._unit(where, unit)
+                link = ModbusUnit(shared.bus, number, driver.settle, settle_first=settle_first)
+        self._links.append(link)
+        return link
+
+    async def close(self) -> None:
+        """Close every link that was made."""
+        for link in self._links:
+            await link.close()
+
+    def _visa_link(self, where: Visa, driver: Driver[Any], backend: str, connect_timeout: float) -> VisaLink:
+        key = where.name.upper()
+        if key in self._visa:
+            raise ValueError(f"{where}: a VISA name can belong to one instrument only")
+        self._visa.add(key)
+        return VisaLink(where.name, driver.settle, backend=backend, open_timeout=connect_timeout)
+
+    def _share(
+        self, where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_timeout: float, *, echo: bool
+    ) -> _Shared:
+        key = _key(where)
+        setting = (line if isinstance(where, Serial) else None, echo)
+        known = self._shared.get(key)
+        if known is None:
+            wire = _wire(where, speech, line, connect_timeout)
+            known = _Shared(wire, ModbusBus(wire, rtu=speech == "Modbus RTU", echo=echo), speech, setting)
+            self._shared[key] = known
+        if known.speech != speech:
+            raise ValueError(f"{where}: one instrument speaks {known.speech} here and another {speech}; they need two ports")
+        if known.setting != setting:
+            raise ValueError(
+                f"{where}: instruments on one line need one setting, here {_setting(known.setting)} and {_setting(setting)}"
+            )
+        return known
+
+    def _unit(self, where: Serial | Tcp | RtuTcp, unit: int | None) -> int:
+        if unit is None or not 0 <= unit <= 255:
+            raise ValueError(f"{where}: Modbus needs the unit address of the instrument, unit = 1 to 247")
+        if (_key(where), unit) in self._units:
+            raise ValueError(f"{where}: unit {unit} belongs to another instrument already")
+        self._units.add((_key(where), unit))
+        return unit
+
+
+def _speech(driver: Driver[Any], where: Serial | Tcp | RtuTcp | Visa) -> Speech:
+    kinds = {type(query) for query in _queries(driver)}
+    if kinds == {Registers}:
+        match where:
+            case Visa():
+                raise ValueError(f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port')
+            case Tcp():
+                return "Modbus"
+            case _:
+                return "Modbus RTU"
+    if not kinds <= {Text, Listen}:
+        raise ValueError(f"{driver.title}: a driver speaks either text or Modbus")
+    if isinstance(where, RtuTcp):
+        raise ValueError(f'{where}: rtu+tcp is for Modbus; this instrument speaks text, write "tcp://{where.host}:{where.port}"')
+    return "text"
+
+
+def _queries(driver: Driver[Any]) -> Iterator[Query]:
+    if driver.identity is not None:
+        yield driver.identity.query
+    yield from (step.query for step in driver.setup)
+    yield from (poll.query for poll in driver.polls)
+
+
+def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_timeout: float) -> Wire:
+    name = str(where)
+    if not isinstance(where, Serial):
+        return Wire(name, partial(open_tcp, where.host, where.port, name, connect_timeout))
+    # Modbus RTU tells frames apart by 3.5 characters of silence, by 1.75 ms from 19200 baud on.
+    silence = 3.5 * line.seconds_per_character if line.baud <= 19200 else 0.00175
+    return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
+
+
+def _key(where: Serial | Tcp | RtuTcp) -> object:
+    match where:
+        case Serial(path):
+            return os.path.realpath(path)
+        case Tcp(host, port) | RtuTcp(host, port):
+            return (host.lower(), port)
+
+
+def _setting(setting: tuple[Line | None, bool]) -> str:
+    line, echo = setting
+    return f"{line or 'TCP'}{' with echo' if echo else ''}"
+
+
+def _refuse_unit(unit: int | None) -> None:
+    if unit is not None:
+        raise ValueError("unit is for Modbus only; this instrument speaks text")

@@ -1,0 +1,55 @@
+"""A clock for tests that jumps to the next instant somebody waits for; no test waits for real time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+
+NANOSECONDS = 1_000_000_000
+
+
+class JumpingClock:
+    """Implements `daq.clock.Clock`; starts at UTC 2026-01-01 00:00:00.3 and moves only in `run_for`."""
+
+    def __init__(self, utc_ns: int = 1_767_225_600_300_000_000) -> None:
+        self._now = 1000.0
+        self._offset_ns = utc_ns - round(self._now * NANOSECONDS)
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def utc_ns(self) -> int:
+        return round(self._now * NANOSECONDS) + self._offset_ns
+
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock, as an operator or NTP would."""
+        self._offset_ns += round(seconds * NANOSECONDS)
+
+    async def sleep_until(self, instant: float) -> None:
+        if instant <= self._now:
+            await asyncio.sleep(0)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (instant, next(self._order), future))
+        await future
+
+    async def run_for(self, seconds: float) -> None:
+        """Let everything happen that is due within `seconds`, in its order."""
+        end = self._now + seconds
+        await _settle()
+        while self._waiting and self._waiting[0][0] <= end:
+            instant, _, future = heapq.heappop(self._waiting)
+            if future.cancelled():
+                continue
+            self._now = max(self._now, instant)
+            future.set_result(None)
+            await _settle()
+        self._now = end
+
+
+async def _settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)

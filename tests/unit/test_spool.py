@@ -1,0 +1,153 @@
+"""The spool keeps what it promised across closing, killing, filling and damage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from daq.batch import Ack, Rejection
+from daq.line_protocol import seq_of
+from daq.reading import Reading, Series
+from daq.spool import Ledger, Spool, SpoolError
+from drivers.sample import Status
+
+SERIES = Series("lab", "balance", "mass", "mass", "g")
+GIB = 2**30
+FULL = 2 * 2**20
+
+
+def reading(number: int) -> Reading:
+    text = f"S S {number:10}.00 g"
+    return Reading(SERIES, 1_700_000_000_000_000_000 + number, Decimal(number), Status.GOOD, text, 12.5, True, False)
+
+
+async def filled(path: Path, count: int, limit: int = GIB) -> Spool:
+    spool = Spool(path, limit)
+    for number in range(count):
+        spool.put(reading(number))
+    await spool.flush()
+    return spool
+
+
+async def test_survives_closing(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 100)
+    epoch = spool.epoch
+    spool.acknowledge(Ack(epoch, [(1, 40), (51, 60)], [Rejection(45, "no such field")]))
+    await spool.close()
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    assert again.epoch == epoch
+    assert again.ledger == Ledger(acquired=100, stored=50, spooled=49, quarantined=1, dropped=0)
+    assert again.put(reading(100)) == 101
+    first = await again.run_from(1, 100)
+    assert first is not None
+    assert (first[0], [seq_of(line) for line in first[1]]) == (41, [41, 42, 43, 44])
+    second = await again.run_from(45, 100)
+    assert second is not None
+    assert (second[0], len(second[1])) == (46, 5)
+    await again.close()
+
+
+async def test_has_one_owner(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 1)
+    with pytest.raises(SpoolError, match="in use by another process"):
+        Spool(tmp_path / "s.sqlite", GIB)
+    await spool.close()
+
+
+async def test_numbers_are_never_used_twice_after_pruning(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.sqlite", GIB, keep=0.0)
+    for number in range(10):
+        spool.put(reading(number))
+    await spool.flush()
+    spool.acknowledge(Ack(spool.epoch, [(1, 10)]))
+    await spool.close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        connection.execute("DELETE FROM record")
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    assert again.put(reading(1)) == 11
+    await again.close()
+
+
+async def test_damaged_row_is_set_aside_and_stops_nobody(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 10)
+    await spool.close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        connection.execute("UPDATE record SET line = replace(line, 'S S', 'S D') WHERE seq = 4")
+        connection.execute("DELETE FROM record WHERE seq = 7")
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    sent, start = [], 1
+    while (run := await again.run_from(start, 100)) is not None:
+        sent += [seq_of(line) for line in run[1]]
+        start = run[0] + len(run[1])
+    assert sent == [1, 2, 3, 5, 6, 8, 9, 10]
+    assert again.ledger == Ledger(acquired=10, stored=0, spooled=8, quarantined=2, dropped=0)
+    await again.close()
+
+
+async def test_full_file_gives_up_the_oldest_and_says_so(tmp_path: Path) -> None:
+    dropped: list[tuple[int, int]] = []
+    spool = Spool(tmp_path / "s.sqlite", FULL)
+    spool.on_drop = lambda first, last: dropped.append((first, last))
+    for number in range(12_000):
+        spool.put(reading(number))
+    await spool.flush()
+    ledger = spool.ledger
+    assert ledger.dropped == sum(last - first + 1 for first, last in dropped) > 0
+    assert ledger.acquired == 12_000 == ledger.spooled + ledger.dropped
+    run = await spool.run_from(1, 10)
+    assert run is not None
+    assert run[0] == dropped[-1][1] + 1
+    await spool.close()
+    assert (tmp_path / "s.sqlite").stat().st_size <= FULL
+
+
+async def test_full_file_removes_stored_rows_first(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 5_000, limit=FULL)
+    spool.acknowledge(Ack(spool.epoch, [(1, 5_000)]))
+    for number in range(5_000, 9_000):
+        spool.put(reading(number))
+    await spool.flush()
+    assert spool.ledger == Ledger(acquired=9_000, stored=5_000, spooled=4_000, quarantined=0, dropped=0)
+    await spool.close()
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.unit.test_spool import reading, GIB
+from daq.spool import Spool
+
+async def main():
+    spool = Spool(Path({path!r}), GIB)
+    number = spool.committed
+    spool.on_commit = lambda: print(spool.committed, flush=True)
+    while True:
+        for _ in range(20):
+            spool.put(reading(number))
+            number += 1
+        await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_kill_loses_nothing_that_was_committed(tmp_path: Path, round_: int) -> None:
+    script = _WRITER.format(root=str(Path(__file__).parents[2]), path=str(tmp_path / "s.sqlite"))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        said = [int(writer.stdout.readline()) for _ in range(5 + 7 * round_)]
+        os.kill(writer.pid, signal.SIGKILL)
+        said += [int(line) for line in writer.stdout if line.endswith("\n")]
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        kept = [seq for (seq,) in connection.execute("SELECT seq FROM record ORDER BY seq")]
+    connection.close()
+    assert kept[: said[-1]] == list(range(1, said[-1] + 1))
