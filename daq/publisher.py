@@ -30,6 +30,7 @@ BATCH_LINES = 500
 BATCH_BYTES = 200_000
 RESEND = 5.0
 """Seconds without acknowledgement after which a batch is sent again."""
+REMIND = 1.0
 STATUS = 5.0
 LIVE = 0.2
 LIVE_MESSAGES = 100
@@ -75,6 +76,7 @@ class Publisher:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._hear(connection))
                 group.create_task(self._send(connection))
+                group.create_task(self._remind())
                 group.create_task(self._tell(connection))
                 group.create_task(self._show(connection))
         finally:
@@ -119,11 +121,13 @@ class Publisher:
                 await connection.publish(topic(self.station, "data"), Batch(self.station, self._spool.epoch, first, lines).encode(), 1)
                 self.progress = self._clock.monotonic()
             self.progress = self._clock.monotonic()
-            try:
-                async with asyncio.timeout(1.0):
-                    await self._work.wait()
-            except TimeoutError:
-                continue
+            await self._work.wait()
+
+    async def _remind(self) -> None:
+        """Let the sender look at its clock, also when nothing new comes."""
+        while True:
+            await self._clock.sleep_until(self._clock.monotonic() + REMIND)
+            self._work.set()
 
     def _resend_late(self) -> None:
         now = self._clock.monotonic()

@@ -13,7 +13,8 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import pyvisa
@@ -162,7 +163,7 @@ class _Session:
 
 
 @contextlib.contextmanager
-def _errors_named_once(name: str) -> Any:
+def _errors_named_once(name: str) -> Iterator[None]:
     try:
         yield
     except InstrumentError:
@@ -210,12 +211,10 @@ class _Thread:
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], bytes], Any] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], bytes], Future[bytes]] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=f"visa {name}", daemon=True).start()
 
-    def submit(self, work: Callable[[], bytes]) -> Any:
-        from concurrent.futures import Future
-
+    def submit(self, work: Callable[[], bytes]) -> Future[bytes]:
         future: Future[bytes] = Future()
         self._calls.put((work, future))
         return future
@@ -225,10 +224,15 @@ class _Thread:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            work, future = call
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(work())
-            except InstrumentError as error:
-                future.set_exception(error)
+            _carry_out(*call)
+            del call  # or a failed session lives until the next call
+
+
+def _carry_out(work: Callable[[], bytes], future: Future[bytes]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work())
+    except InstrumentError as error:
+        error.__context__ = None  # its frames would keep the sockets of the library open
+        future.set_exception(error.with_traceback(None))

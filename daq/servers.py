@@ -1,0 +1,304 @@
+"""Finds mosquitto and the databases on this machine and runs them as children, for the demo and for the tests.
+
+Each server listens on a free port of 127.0.0.1, keeps its files in a folder that the caller gives, and dies with the
+process that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+READY_WITHIN = 30.0
+
+
+class ServerError(Exception):
+    """A server did not start; the message ends with the last lines that it wrote."""
+
+
+def cache_folder() -> Path:
+    """Give the folder in which `make servers` keeps what it fetched and built."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DAQ_CACHE") or Path(cache) / "daq")
+
+
+def find(*names: str) -> Path | None:
+    """Find a program by one of its names: on PATH, in the places of a system's daemons, then in the cache folder."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    for name in names:
+        if found := shutil.which(name, path=places):
+            return Path(found)
+    for name in names:
+        if found := shutil.which(name, path=str(cache_folder() / "bin")):
+            return Path(found)
+    return None
+
+
+def version_of(program: Path, *arguments: str) -> str:
+    """Ask a program for its version; empty where it gives none."""
+    said = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603  # found by us
+    match = re.search(r"\d+\.\d+(?:\.\d+)?[\w.~-]*", said.stdout + said.stderr)
+    return match[0] if match else ""
+
+
+def find_influxdb(generation: int) -> Path | None:
+    """Find an InfluxDB server of generation 1 or 2; `influxd` on PATH may be either."""
+    places = [find("influxd"), cache_folder() / "bin" / "influxd", cache_folder() / "bin" / "influxd1"]
+    for program in places:
+        if program is not None and program.exists() and version_of(program, "version").startswith(f"{generation}."):
+            return program
+    return None
+
+
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent() -> None:
+    """Run in the child before it becomes the server: a killed test run must leave no server behind."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass
+class Server:
+    """One server process; `folder` holds its files and its log."""
+
+    program: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    name = "server"
+
+    @property
+    def url(self) -> str:
+        """Address of its HTTP door, where it has one."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def version(self) -> str:
+        """Version as the program gives it."""
+        return version_of(self.program, "version")
+
+    @property
+    def pid(self) -> int:
+        """Process id while it runs."""
+        if self._process is None:
+            raise ServerError(f"{self.name} does not run")
+        return self._process.pid
+
+    def command(self) -> Sequence[str]:
+        """Give the arguments behind the program."""
+        raise TypeError("a kind of server says how it is started")
+
+    async def ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def start(self) -> None:
+        """Start it and wait until it answers; on the same port and with the same files as before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # found by us
+                [self.program, *self.command()],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | dict(self.environment),
+                preexec_fn=die_with_parent,
+            )
+        deadline = time.monotonic() + READY_WITHIN
+        while not await self.ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                await self.kill()
+                tail = (self.folder / "log").read_text(errors="replace")[-2000:]
+                raise ServerError(f"{self.name} ({self.program}) did not start:\n{tail}")
+            await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        """Kill it as a power cut would."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Ask it to end; kill it where it does not within 10 s."""
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        deadline = time.monotonic() + 10.0
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.kill()
+            await asyncio.sleep(0.01)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+
+@dataclass
+class Mosquitto(Server):
+    """A broker; `settings` are further lines of its configuration file."""
+
+    settings: Sequence[str] = ("allow_anonymous true",)
+
+    name = "mosquitto"
+
+    @property
+    def version(self) -> str:
+        """Version as `mosquitto -h` gives it."""
+        return version_of(self.program, "-h")
+
+    def command(self) -> Sequence[str]:
+        """Write the configuration file and name it."""
+        path = self.folder / "mosquitto.conf"
+        lines = [f"listener {self.port} 127.0.0.1", "persistence false", "log_dest stderr"]
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it gives up its rights and cannot read this folder any more
+        path.write_text("\n".join([*lines, *self.settings]) + "\n")
+        return ["-c", str(path)]
+
+
+@dataclass
+class InfluxDb1(Server):
+    """InfluxDB 1.x, as Debian ships it."""
+
+    name = "InfluxDB"
+    database = "daq"
+    org = ""
+    token: str | None = None
+
+    def command(self) -> Sequence[str]:
+        """Write a configuration that keeps everything in the folder and opens one HTTP door only."""
+        path = self.folder / "influxdb.conf"
+        path.write_text(
+            "reporting-disabled = true\n"
+            f'bind-address = "127.0.0.1:{free_port()}"\n'
+            f'[meta]\ndir = "{self.folder}/meta"\n'
+            f'[data]\ndir = "{self.folder}/data"\nwal-dir = "{self.folder}/wal"\nquery-log-enabled = false\n'
+            f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n'
+            "[monitor]\nstore-enabled = false\n"
+        )
+        return ["run", "-config", str(path)]
+
+    async def ready(self) -> bool:
+        """Whether `/ping` answers."""
+        return await _answers(f"{self.url}/ping", 204)
+
+    async def start(self) -> None:
+        """Start it and create the database."""
+        await super().start()
+        async with aiohttp.ClientSession() as session, session.post(
+            f"{self.url}/query", data={"q": f'CREATE DATABASE "{self.database}"'}
+        ) as answer:
+            answer.raise_for_status()
+
+
+@dataclass
+class InfluxDb2(Server):
+    """InfluxDB 2.x; set up with an organisation, a bucket and a token at the first start."""
+
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+    name = "InfluxDB"
+    database = "daq"
+    org = "lab"
+
+    def command(self) -> Sequence[str]:
+        """Keep every file in the folder."""
+        return [
+            "run",
+            f"--http-bind-address=127.0.0.1:{self.port}",
+            f"--bolt-path={self.folder}/influxd.bolt",
+            f"--sqlite-path={self.folder}/influxd.sqlite",
+            f"--engine-path={self.folder}/engine",
+            "--reporting-disabled",
+            "--log-level=warn",
+        ]
+
+    async def ready(self) -> bool:
+        """Whether `/health` says that it is well."""
+        return await _answers(f"{self.url}/health", 200)
+
+    async def start(self) -> None:
+        """Start it; the first time, set it up."""
+        await super().start()
+        setup: dict[str, Any] = {
+            "username": "admin",
+            "password": secrets.token_urlsafe(16),
+            "org": self.org,
+            "bucket": self.database,
+            "token": self.token,
+        }
+        async with aiohttp.ClientSession() as session, session.post(f"{self.url}/api/v2/setup", json=setup) as answer:
+            if answer.status not in {201, 422}:  # 422: it was set up before
+                raise ServerError(f"InfluxDB could not be set up: {answer.status} {await answer.text()}")
+
+
+@dataclass
+class VictoriaMetrics(Server):
+    """VictoriaMetrics: takes line protocol, keeps floats only, answers no InfluxQL."""
+
+    name = "VictoriaMetrics"
+    database = "daq"
+    org = ""
+    token: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Version as the program gives it."""
+        return version_of(self.program, "-version")
+
+    def command(self) -> Sequence[str]:
+        """Keep every file in the folder."""
+        return [f"-httpListenAddr=127.0.0.1:{self.port}", f"-storageDataPath={self.folder}/data", "-retentionPeriod=100y"]
+
+    async def ready(self) -> bool:
+        """Whether `/health` says OK."""
+        return await _answers(f"{self.url}/health", 200)
+
+
+async def _answers(url: str, status: int) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url, timeout=aiohttp.ClientTimeout(2.0)) as answer:
+            return answer.status == status
+    except (aiohttp.ClientError, TimeoutError):
+        return False

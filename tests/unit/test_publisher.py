@@ -1,0 +1,172 @@
+"""The publisher sends until it is told that a record is stored, whatever the road in between does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from daq.batch import Ack, Batch, Rejection
+from daq.line_protocol import seq_of
+from daq.mqtt import Message
+from daq.publisher import BATCH_LINES, RESEND, WINDOW, Publisher
+from daq.spool import Ledger, Spool
+from tests.jumping_clock import JumpingClock
+from tests.unit.test_spool import GIB, reading
+
+
+@dataclass
+class Road:
+    """A connection whose broker and bridge a test plays; everything published is kept."""
+
+    batches: list[Batch] = field(default_factory=list)
+    other: list[tuple[str, bytes]] = field(default_factory=list)
+    acks: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    subscribed: list[str] = field(default_factory=list)
+
+    async def subscribe(self, name: str, qos: int = 1) -> None:
+        self.subscribed.append(name)
+
+    async def publish(self, name: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> None:
+        if name == "daq/1/lab/data":
+            self.batches.append(Batch.decode(payload))
+        else:
+            self.other.append((name, payload))
+
+    async def messages(self) -> AsyncIterator[Message]:
+        while True:
+            yield Message("daq/1/lab/ack", await self.acks.get())
+
+
+@asynccontextmanager
+async def publishing(path: Path, count: int) -> AsyncIterator[tuple[JumpingClock, Spool, Publisher, Road]]:
+    spool = Spool(path / "s.sqlite", GIB)
+    for number in range(count):
+        spool.put(reading(number))
+    await spool.flush()
+    clock, road = JumpingClock(), Road()
+    publisher = Publisher("lab", spool, clock, lambda: {"state": "online"})
+    task = asyncio.create_task(publisher.serve(road))  # type: ignore[arg-type]  # Road has what a Connection has
+    try:
+        yield clock, spool, publisher, road
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await spool.close()
+
+
+def ack(spool: Spool, *stored: tuple[int, int], rejected: tuple[Rejection, ...] = (), epoch: str = "") -> bytes:
+    return Ack(epoch or spool.epoch, stored, rejected).encode()
+
+
+async def test_sends_everything_in_order_within_the_window(tmp_path: Path) -> None:
+    count = BATCH_LINES * (WINDOW + 4)
+    async with publishing(tmp_path, count) as (clock, spool, _, road):
+        await clock.run_for(1.0)
+        assert road.subscribed == ["daq/1/lab/ack"]
+        assert [len(batch.lines) for batch in road.batches] == [BATCH_LINES] * WINDOW
+        for batch in road.batches[:]:
+            road.acks.put_nowait(ack(spool, (batch.first, batch.last)))
+        await clock.run_for(1.0)
+        road.acks.put_nowait(ack(spool, (road.batches[WINDOW].first, count)))
+        await clock.run_for(1.0)
+        assert spool.ledger == Ledger(count, count, 0, 0, 0)
+        assert [seq_of(line) for batch in road.batches for line in batch.lines] == list(range(1, count + 1))
+
+
+async def test_sends_again_what_nobody_acknowledged(tmp_path: Path) -> None:
+    async with publishing(tmp_path, 10) as (clock, spool, publisher, road):
+        await clock.run_for(1.0)
+        road.acks.put_nowait(ack(spool, (1, 4)))
+        await clock.run_for(RESEND + 1.0)
+        assert [(batch.first, batch.last) for batch in road.batches] == [(1, 10), (5, 10)]
+        assert publisher.resent == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (b'{"version": 1', "no acknowledgement"),
+        (Ack("f" * 32, [(1, 10)]).encode(), "for epoch"),
+        (b"[]", "no acknowledgement"),
+        (b"\xff", "no acknowledgement"),
+    ],
+)
+async def test_wrong_ack_changes_nothing(tmp_path: Path, said: bytes, complaint: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with publishing(tmp_path, 10) as (clock, spool, _, road):
+        await clock.run_for(0.1)
+        road.acks.put_nowait(said)
+        await clock.run_for(0.1)
+        assert spool.ledger == Ledger(10, 0, 10, 0, 0)
+        assert complaint in caplog.text
+
+
+async def test_ack_beyond_what_was_sent_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with publishing(tmp_path, 10) as (clock, spool, _, road):
+        await clock.run_for(0.1)
+        road.acks.put_nowait(ack(spool, (1, 11)))
+        await clock.run_for(0.1)
+        assert spool.ledger.spooled == 10
+        assert "names record 11; the last one sent was 10" in caplog.text
+
+
+async def test_rejected_record_is_set_aside_with_the_words_of_the_database(tmp_path: Path) -> None:
+    async with publishing(tmp_path, 10) as (clock, spool, _, road):
+        await clock.run_for(0.1)
+        road.acks.put_nowait(ack(spool, (1, 6), (8, 10), rejected=(Rejection(7, "field type conflict"),)))
+        await clock.run_for(0.1)
+        assert spool.ledger == Ledger(10, 9, 0, 1, 0)
+
+
+async def test_new_connection_sends_again_what_was_under_way(tmp_path: Path) -> None:
+    async with publishing(tmp_path, 10) as (clock, _, publisher, road):
+        await clock.run_for(0.1)
+        second = Road()
+        task = asyncio.create_task(publisher.serve(second))  # type: ignore[arg-type]
+        await clock.run_for(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert [(batch.first, batch.last) for batch in second.batches] == [(1, 10)] == [
+            (batch.first, batch.last) for batch in road.batches
+        ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_road_that_loses_doubles_and_reorders_ends_with_everything_stored_once(tmp_path: Path, seed: int) -> None:
+    dice, database = random.Random(seed), dict[int, bytes]()
+    count = BATCH_LINES * 8
+    async with publishing(tmp_path, count) as (clock, spool, _, road):
+        seen = 0
+        for _ in range(200):
+            batches, seen = road.batches[seen:], len(road.batches)
+            dice.shuffle(batches)
+            for batch in batches:
+                if dice.random() < 0.3:
+                    continue
+                database.update((seq_of(line), line) for line in batch.lines)
+                for _ in range(dice.choice([0, 1, 1, 2])):
+                    road.acks.put_nowait(ack(spool, (batch.first, batch.last)))
+            await clock.run_for(RESEND + 1.0)
+            if not spool.ledger.spooled:
+                break
+        assert spool.ledger == Ledger(count, count, 0, 0, 0)
+    assert sorted(database) == list(range(1, count + 1))
+
+
+async def test_status_and_live_values(tmp_path: Path) -> None:
+    async with publishing(tmp_path, 1) as (clock, _, publisher, road):
+        publisher.show(reading(5))
+        publisher.show(reading(6))
+        await clock.run_for(0.5)
+        live = [json.loads(payload) for name, payload in road.other if name == "daq/1/lab/live/balance/mass"]
+        assert [(one["value"], one["text"], one["unit"], one["status"]) for one in live] == [(6.0, "6", "g", "good")]
+        assert ("daq/1/lab/status", b'{"state": "online"}') in road.other
+    topic, will = publisher.will
+    assert (topic, json.loads(will)["state"]) == ("daq/1/lab/status", "offline")

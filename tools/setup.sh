@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes .venv with daq and what its tests need; works where Debian's python3 came without venv and pip, and without root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${DAQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/daq}
+say() { echo "daq: $*" >&2; }
+
+for candidate in python3.11 python3.12 python3.13 python3; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[[ -n ${python:-} ]] || { say "Python 3.11 or newer is needed and was not found"; exit 1; }
+
+# Debian's own pip, as a wheel inside a package: the one way to pip without root where python3-venv is not installed.
+pip_from_debian() {
+    local work
+    work=$(mktemp -d)
+    mkdir -p "$work/lists/partial" "$work/apt/archives/partial"
+    (
+        cd "$work"
+        options=(-qq -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/apt" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)")
+        apt-get "${options[@]}" update && apt-get "${options[@]}" download python3-pip-whl && dpkg -x ./*.deb root
+    ) >"$work/log" 2>&1 || { cat "$work/log" >&2; say "pip could not be fetched; install python3-venv and try again"; exit 1; }
+    mkdir -p "$cache"
+    cp "$work"/root/usr/share/python-wheels/pip-*.whl "$cache/"
+    rm -rf "$work"
+}
+
+say "installing Python packages into .venv (about a minute the first time) …"
+rm -rf .venv
+if "$python" -c 'import ensurepip' 2>/dev/null && "$python" -m venv .venv 2>/dev/null; then
+    pip=(.venv/bin/python -m pip)
+else
+    rm -rf .venv
+    "$python" -m venv --without-pip .venv
+    compgen -G "$cache/pip-*.whl" >/dev/null || pip_from_debian
+    wheel=$(compgen -G "$cache/pip-*.whl" | head -n 1)
+    pip=(.venv/bin/python "$wheel/pip")
+fi
+"${pip[@]}" install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt -e '.[dev]' >&2
+touch .venv/.ready
