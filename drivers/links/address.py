@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from drivers.links.visa_names import parse_visa_name
 
 HELP = (
-    'write "/dev/serial/by-id/…" for a serial port, "tcp://host:port", "rtu+tcp://host:port" (Modbus RTU through a '
-    'terminal server), or a VISA name such as "TCPIP::host::hislip0::INSTR"'
+    'write "/dev/serial/by-id/…" for a serial port, "tcp://host:port", "rtu+tcp://host:port" '
+    '(Modbus RTU through a terminal server), or a VISA name such as "TCPIP::host::hislip0::INSTR"'
 )
 _VISA = re.compile(r"(TCPIP|ASRL|USB|GPIB|PRLGX|VXI|PXI|VICP)[^:]*::", re.IGNORECASE)
 
@@ -62,7 +62,10 @@ Address: TypeAlias = Serial | Tcp | RtuTcp | Visa
 
 
 def parse(text: str, default_port: int | None = None) -> Address:
-    """Read one address; `default_port` is the usual TCP port of the command set. ValueError says what would be right."""
+    """Read one address; `default_port` is the usual TCP port of the command set.
+
+    ValueError says what would be right.
+    """
     text = text.strip()
     if text.startswith("/"):
         return Serial(text)
@@ -87,15 +90,17 @@ def _url(text: str, default_port: int | None) -> Tcp | RtuTcp:
         raise ValueError(f'"{text}": the port must be a number from 1 to 65535') from None
     port = default_port if port is None else port
     if not parts.hostname or parts.username is not None or parts.path not in {"", "/"} or parts.query:
-        raise ValueError(f'"{text}": write {parts.scheme}://host:port, an IPv6 host in brackets, and nothing after it')
+        raise ValueError(
+            f'"{text}": write {parts.scheme}://host:port, an IPv6 host in brackets, and nothing after it'
+        )
     if not port:
         raise ValueError(f'"{text}": the port is missing; write {parts.scheme}://{parts.hostname}:PORT')
     return kinds[parts.scheme](parts.hostname, port)
 
 
 def _visa(text: str) -> Address:
-    # pyvisa-py's own SOCKET and ASRL take a late answer for the next one, hide a refused connection and spin when the
-    # peer closes; so these two run on our own streams, whatever VISA library is used for the rest.
+    # pyvisa-py's own SOCKET and ASRL take a late answer for the next one, hide a refused connection and spin
+    # when the peer closes; so these two run on our own streams, whatever VISA library is used for the rest.
     name = parse_visa_name(text)
     match name:
         case ("SOCKET", host, port):
@@ -104,7 +109,9 @@ def _visa(text: str) -> Address:
             return Tcp(host, int(port))
         case ("ASRL", path):
             if not path.startswith("/"):
-                raise ValueError(f'"{text}": write the device of the port, as in "ASRL/dev/serial/by-id/…::INSTR"')
+                raise ValueError(
+                    f'"{text}": write the device of the port, as in "ASRL/dev/serial/by-id/…::INSTR"'
+                )
             return Serial(path)
         case _:
             return Visa(text)

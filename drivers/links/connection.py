@@ -1,12 +1,14 @@
 """One open serial port or TCP connection: a question out and its answer in, on the bare file descriptor.
 
-Serial ports and sockets are alike here: both are read and written without blocking, one answer awaited at a time.
-asyncio's own streams would hold bytes that cannot be cleared, and cost several times the processor time.
+Serial ports and sockets are alike here: both are read and written without blocking, one answer awaited at a
+time. asyncio's own streams would hold bytes that cannot be cleared, and cost several times the processor
+time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import termios
 from collections.abc import Callable
@@ -28,9 +30,11 @@ _SHOWN = 80
 class Device(Protocol):
     """What owns the descriptor: a socket or a serial port."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Give the descriptor."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give it back."""
 
 
 class Connection:
@@ -56,7 +60,7 @@ class Connection:
         self._loop.add_reader(self._fd, self._ready)
 
     def ask(self, command: bytes, measure: Measure, timeout: float) -> asyncio.Future[bytes]:
-        """Clear the input, send, and give the future of the answer: its bytes, or Silent, Lost or Unreadable."""
+        """Clear the input, send, give the future of the answer; it fails as Silent, Lost or Unreadable."""
         self._clear_input()
         future = self._expect(measure, timeout)
         self._listening = False
@@ -64,7 +68,7 @@ class Connection:
         return future
 
     def listen(self, end: bytes, timeout: float) -> asyncio.Future[bytes]:
-        """Give the future of the next line that comes by itself, whole: the rest of one that began unheard is left out."""
+        """Give the future of the next line that comes by itself: a whole one, not the rest of one."""
         self._take_input()
         stale = self._buffer.rfind(end)
         if stale >= 0:
@@ -107,7 +111,9 @@ class Connection:
             self._timer.cancel()
             self._timer = None
         if self._tty:
-            _flush(self._fd, termios.TCIOFLUSH)  # or close waits up to 30 s for output that flow control holds
+            _flush(
+                self._fd, termios.TCIOFLUSH
+            )  # or close waits up to 30 s for output that flow control holds
         self._device.close()
         self._finish(Lost(f"{self._name}: {reason}"))
 
@@ -139,7 +145,9 @@ class Connection:
         within = f"within {self._timeout:g} s"
         if self._buffer:
             count = len(self._buffer)
-            self._finish(Silent(f"{self._name}: no whole answer {within}, only {count} bytes: {_show(self._buffer)}"))
+            self._finish(
+                Silent(f"{self._name}: no whole answer {within}, only {count} bytes: {_show(self._buffer)}")
+            )
         else:
             self._finish(Silent(f"{self._name}: no answer {within}"))
 
@@ -235,10 +243,8 @@ class Connection:
 
 
 def _flush(fd: int, queue: int) -> None:
-    try:
+    with contextlib.suppress(termios.error):  # no OSError; an unplugged device has nothing left to flush
         termios.tcflush(fd, queue)
-    except termios.error:  # not an OSError; an unplugged device has nothing left to flush
-        pass
 
 
 def _show(raw: bytearray) -> str:

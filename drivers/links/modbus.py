@@ -31,8 +31,9 @@ class ModbusBus:
 class ModbusUnit:
     """One unit on a bus.
 
-    After a failure the unit is left alone for `settle` seconds, longer than its slowest answer, so that a late answer
-    finds no question of this unit that it could be taken for. The other units need not wait: a frame names its unit.
+    After a failure the unit is left alone for `settle` seconds, longer than its slowest answer, so that a
+    late answer finds no question of this unit that it could be taken for. The other units need not wait: a
+    frame names its unit.
     """
 
     def __init__(self, bus: ModbusBus, unit: int, settle: float, *, settle_first: bool = False) -> None:
@@ -46,7 +47,7 @@ class ModbusUnit:
         self._frames: dict[Registers, Frame] = {}
 
     async def open(self) -> None:
-        """Open the bus, or, where it is open already, treat the unit as suspect: its last answer was not believed."""
+        """Open the bus; where it is open already, the unit is suspect: who opens again did not believe it."""
         now = asyncio.get_running_loop().time()
         if self._opening is not None:
             self._not_before = max(self._not_before, self._answered + self._settle)
@@ -68,7 +69,9 @@ class ModbusUnit:
         try:
             async with wire.turn:
                 asked = True
-                answer = await wire.ask(self._opening or 0, frame.next(), frame.measure, query.timeout, _GARBAGE_GAP)
+                answer = await wire.ask(
+                    self._opening or 0, frame.next(), frame.measure, query.timeout, _GARBAGE_GAP
+                )
             answered = True
         except InstrumentError as error:
             raise self._with_name(error) from None

@@ -1,25 +1,28 @@
 """The frames of Modbus, built and checked by pymodbus; the only importer of pymodbus.
 
-pymodbus' own client is not used: on RTU it takes the late answer to an earlier request for the answer to the present
-one, it never looks at the number of registers, and it closes and reopens connections by itself. Its requests,
-framers, checksum and exception codes are.
+pymodbus' own client is not used: on RTU it takes the late answer to an earlier request for the answer to the
+present one, it never looks at the number of registers, and it closes and reopens connections by itself. Its
+requests, framers, checksum and exception codes are.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pymodbus.constants import ExcCodes
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
-from drivers.driver import Registers
 from drivers.errors import Unreadable
+
+if TYPE_CHECKING:
+    from drivers.driver import Registers
 
 _ANSWERS = DecodePDU(is_server=False)
 _RTU = FramerRTU(_ANSWERS)
 _TCP = FramerSocket(_ANSWERS)
+_REASONS = {code.value: code.name.replace("_", " ").lower() for code in ExcCodes}
 _HEADER = 7  # MBAP: transaction, protocol 0, length, unit
 _SMALLEST_RTU = 5  # unit, function, code, checksum
 
@@ -31,7 +34,7 @@ class Frame(Protocol):
         """Give the bytes to send."""
 
     def measure(self, buffer: bytearray) -> int:
-        """Give the length of the answer, 0 while it is incomplete; Unreadable where it answers something else."""
+        """Give the length of the answer, 0 while it is incomplete; Unreadable where it is no answer."""
 
     def payload(self, answer: bytes) -> bytes:
         """Give the bytes of the registers."""
@@ -49,7 +52,7 @@ class TcpFrame:
         self._number = b""
 
     def next(self) -> bytes:
-        """Number the question anew: one counter for all, so that no two in flight anywhere are alike."""
+        """Give the request with a new number; one counter for all, so that no two in flight are alike."""
         self._number = _next_number().to_bytes(2, "big")
         return self._number + self._rest
 
@@ -137,7 +140,7 @@ def _rtu_length(buffer: bytearray) -> int:
 
 
 def _check(frame: bytearray) -> None:
-    if FramerRTU.compute_CRC(frame[:-2]) != int.from_bytes(frame[-2:], "big"):
+    if FramerRTU.compute_CRC(bytes(frame[:-2])) != int.from_bytes(frame[-2:], "big"):
         raise Unreadable("the checksum is wrong", bytes(frame))
 
 
@@ -147,7 +150,7 @@ def _refusal(unit: int, function: int, reply: bytes) -> Unreadable:
         return Unreadable(f"unit {reply[0]} answers where unit {unit} was asked", reply)
     if reply[1] == function | 0x80:
         code = reply[2]
-        name = ExcCodes(code).name.replace("_", " ").lower() if code in iter(ExcCodes) else "unknown code"
+        name = _REASONS.get(code, "unknown code")
         return Unreadable(f"unit {unit} refuses the registers: {name} ({code})", reply)
     if reply[1] != function:
         return Unreadable(f"unit {unit} answers function {reply[1]} where {function} was asked", reply)

@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 _DEAD_PEER_MS = 10_000
 
 
-async def open_tcp(host: str, port: int, name: str, timeout: float) -> Connection:
-    """Connect; Lost where nobody listens or nobody answers within `timeout` seconds."""
+async def open_tcp(host: str, port: int, name: str, within: float) -> Connection:
+    """Connect; Lost where nobody listens or nobody answers within so many seconds."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             return Connection(await _connect(host, port), name)
     except TimeoutError:
-        raise Lost(f"{name}: no connection within {timeout:g} s") from None
+        raise Lost(f"{name}: no connection within {within:g} s") from None
     except OSError as error:  # socket.gaierror, an unknown host, is one, too
         raise Lost(f"{name}: {error.strerror or error}") from None
 
@@ -46,7 +46,8 @@ async def _connect(host: str, port: int) -> socket.socket:
         try:
             wire.setblocking(False)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A peer that lost its power acknowledges nothing; without this the kernel repeats a question for 15 minutes.
+            # A peer that lost its power acknowledges nothing; without this the kernel repeats a question for
+            # 15 minutes.
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MS)
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             await loop.sock_connect(wire, address)
@@ -89,7 +90,7 @@ async def open_serial(path: str, line: Line, name: str) -> Connection:
 
 
 def on_this_port(path: str, line: Line) -> Line:
-    """Give the setting that the port can take: a pseudo-terminal has no parity and no seventh bit, and refuses both."""
+    """Give the setting that the port can take: a pseudo-terminal refuses parity and seven bits."""
     if not os.path.realpath(path).startswith("/dev/pts/") or (line.bits, line.parity) == (8, "N"):
         return line
     if path not in _downgraded:
@@ -103,13 +104,14 @@ _downgraded: set[str] = set()
 
 def _prepare(port: serial.Serial) -> None:
     # pyserial sets VMIN=0, which makes an idle port read as b"", the same as an unplugged one.
-    settings = termios.tcgetattr(port.fd)
+    fd = port.fileno()
+    settings = termios.tcgetattr(fd)
     settings[6][termios.VMIN] = 1
-    termios.tcsetattr(port.fd, termios.TCSANOW, settings)
+    termios.tcsetattr(fd, termios.TCSANOW, settings)
     # USB adapters keep received bytes for 16 ms unless told otherwise; ports without this setting refuse it.
     with contextlib.suppress(ValueError):
         port.set_low_latency_mode(True)
-    termios.tcflush(port.fd, termios.TCIOFLUSH)
+    termios.tcflush(fd, termios.TCIOFLUSH)
 
 
 def _why(error: OSError) -> str:

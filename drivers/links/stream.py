@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class StreamLink:
     """One instrument on a wire of its own, or with others on one line, each with its address in its commands.
 
-    `settle` is the time in seconds after which no late answer can come any more. `echo` is for half-duplex adapters
-    that hear what they send: the echo must be there, must be right, and is no part of the answer.
+    `settle` is the time in seconds after which no late answer can come any more. `echo` is for half-duplex
+    adapters that hear what they send: the echo must be there, must be right, and is no part of the answer.
     """
 
     def __init__(self, wire: Wire, settle: float, *, echo: bool = False, settle_first: bool = False) -> None:
-        """`settle_first` also waits for quiet before the first question: for who cannot be asked for its identity."""
+        """`settle_first` waits for quiet before the first question: for who cannot be asked its name."""
         self._wire = wire
         self._settle = settle
         self._echo = echo
@@ -30,7 +30,7 @@ class StreamLink:
         self._opening: int | None = None
 
     async def open(self) -> None:
-        """Open, or, where it is open already, treat the wire as suspect: its last answer was not believed."""
+        """Open; where it is open already, the wire is suspect: who opens again did not believe it."""
         if self._opening is not None:
             self._wire.distrust(self._settle)
         elif self._settle_first:
@@ -39,7 +39,7 @@ class StreamLink:
         self._opening = await self._wire.open(self)
 
     async def ask(self, query: Text | Listen) -> bytes:
-        """Give the bytes of the answer up to and including its end; Silent, Lost or Unreadable where there is none."""
+        """Give the bytes of the answer with its end; Silent, Lost or Unreadable where there is none."""
         if self._opening is None:
             await self.open()
         opening = self._opening or 0
@@ -77,7 +77,9 @@ def _up_to(end: bytes, buffer: bytearray) -> int:
 
 def _after_echo(end: bytes | re.Pattern[bytes], echo: bytes, buffer: bytearray) -> int:
     if not echo.startswith(buffer[: len(echo)]):
-        raise Unreadable(f"the echo differs from the question {Text.show(echo)!r}: a collision, or no echo", bytes(buffer))
+        raise Unreadable(
+            f"the echo differs from the question {Text.show(echo)!r}: a collision, or no echo", bytes(buffer)
+        )
     if isinstance(end, re.Pattern):
         match = end.search(buffer, len(echo))
         return match.end() if match else 0

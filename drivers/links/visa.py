@@ -1,7 +1,7 @@
 """Instruments behind VXI-11, HiSLIP, USB-TMC and GPIB: pyvisa, with one thread for each link.
 
-Blocking sessions cannot be cancelled, so a question that failed or was given up leaves its session to the thread,
-which closes it when the library returns; no session is ever used again after a failure.
+Blocking sessions cannot be cancelled, so a question that failed or was given up leaves its session to the
+thread, which closes it when the library returns; no session is ever used again after a failure.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ if TYPE_CHECKING:
 
 _CHUNK = 20480
 _MARGIN = 0.1  # so that the library's own time-out comes first
-_opening = threading.Lock()  # a resource manager is one for all of a backend, and its making is not safe in threads
+_opening = (
+    threading.Lock()
+)  # a resource manager is one for all of a backend, and its making is not safe in threads
 
-# pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link tells it once.
+# pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link tells it
+# once.
 logging.getLogger("pyvisa").setLevel(logging.CRITICAL)
 
 
 class VisaLink:
     """One instrument by its VISA resource name.
 
-    The end of an answer is what the interface says (END of the message); the query's own `end` is not waited for.
+    The end of an answer is what the interface says (END of the message); the query's own `end` is not waited
+    for.
     """
 
     def __init__(self, name: str, settle: float, *, backend: str = "@py", open_timeout: float = 3.0) -> None:
@@ -58,7 +62,9 @@ class VisaLink:
             if self._open:
                 self._distrust()
             await self._wait_until_quiet()
-            await self._run(self._session.open, 3 * self._open_timeout)  # VXI-11 and HiSLIP connect more than once
+            await self._run(
+                self._session.open, 3 * self._open_timeout
+            )  # VXI-11 and HiSLIP connect more than once
             self._open = True
 
     async def ask(self, query: Text | Listen) -> bytes:
@@ -149,9 +155,13 @@ class _Session:
                 chunk, status = resource.visalib.read(resource.session, _CHUNK)
                 answer += chunk
                 if len(answer) > LARGEST_ANSWER:
-                    raise Unreadable(f"{self._name}: {len(answer)} bytes came without END", bytes(answer[:1024]))
+                    raise Unreadable(
+                        f"{self._name}: {len(answer)} bytes came without END", bytes(answer[:1024])
+                    )
                 if time.monotonic() > deadline:
-                    raise Silent(f"{self._name}: no whole answer in time, only {Text.show(bytes(answer[:80]))!r}")
+                    raise Silent(
+                        f"{self._name}: no whole answer in time, only {Text.show(bytes(answer[:80]))!r}"
+                    )
         return bytes(answer)
 
     def close(self) -> bytes:
@@ -174,8 +184,8 @@ def _errors_named_once(name: str) -> Iterator[None]:
         raise Lost(f"{name}: {error.description or error}") from None
     except TimeoutError:
         raise Silent(f"{name}: no answer in time") from None
-    # pyvisa-py has no family of errors: OSError, RuntimeError, RPCError, TypeError, AssertionError, struct.error and
-    # bare Exception were all seen for a link that is gone.
+    # pyvisa-py has no family of errors: OSError, RuntimeError, RPCError, TypeError, AssertionError,
+    # struct.error and bare Exception were all seen for a link that is gone.
     except Exception as error:  # noqa: BLE001
         raise Lost(f"{name}: {error or type(error).__name__}") from None
 
@@ -183,8 +193,8 @@ def _errors_named_once(name: str) -> Iterator[None]:
 class _HonestSocket(socket.socket):
     """A socket on which a closed connection is an error.
 
-    pyvisa-py's VXI-11 takes the empty bytes of a closed connection for a pause, reads again at once and burns the
-    processor until the time-out.
+    pyvisa-py's VXI-11 takes the empty bytes of a closed connection for a pause, reads again at once and burns
+    the processor until the time-out.
     """
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -207,7 +217,8 @@ def _notice_when_the_peer_closes(resource: Any) -> None:
 class _Thread:
     """One thread that works off calls in their order.
 
-    Not an executor: the interpreter waits for those at exit, and a library may hold a thread as long as a time-out.
+    Not an executor: the interpreter waits for those at exit, and a library may hold a thread as long as a
+    time-out.
     """
 
     def __init__(self, name: str) -> None:

@@ -15,9 +15,9 @@ Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 class Wire:
     """A serial port or TCP connection that one or several instruments use in turn.
 
-    The holder of `turn` asks. A failure makes the wire suspect: the next question waits until nothing came for the
-    settle time of who failed. Each opening has a number: an answer counts only for a link that knows the opening, so
-    everybody identifies again after anybody has opened the wire anew.
+    The holder of `turn` asks. A failure makes the wire suspect: the next question waits until nothing came
+    for the settle time of who failed. Each opening has a number: an answer counts only for a link that knows
+    the opening, so everybody identifies again after anybody has opened the wire anew.
     """
 
     def __init__(self, name: str, connect: Connect, *, pause: float = 0.0) -> None:
@@ -55,23 +55,25 @@ class Wire:
         """Believe nothing more until no byte came for `settle` seconds, counted from the last byte."""
         self._settle = max(self._settle, settle)
 
-    async def ask(self, opening: int, command: bytes, measure: Measure, timeout: float, settle: float) -> bytes:
+    async def ask(
+        self, opening: int, command: bytes, measure: Measure, within: float, settle: float
+    ) -> bytes:
         """Ask and await the answer; the caller holds `turn`."""
         connection = await self._ready(opening)
         answered = False
         try:
-            answer = await connection.ask(command, measure, timeout)
+            answer = await connection.ask(command, measure, within)
             answered = True
         finally:
             if not answered:  # silent, lost, unreadable or cancelled: a late answer may still be under way
                 self._suspect(connection, settle)
         return answer
 
-    async def listen(self, opening: int, end: bytes, timeout: float) -> bytes:
+    async def listen(self, opening: int, end: bytes, within: float) -> bytes:
         """Await the next line that comes by itself; the caller holds `turn`."""
         connection = self._opened(opening)
         try:
-            return await connection.listen(end, timeout)
+            return await connection.listen(end, within)
         finally:
             connection.withdraw()
 
@@ -107,13 +109,15 @@ class Wire:
             if wait <= 0:
                 break
             if loop.time() > last_moment:
-                raise Unreadable(f"{self.name}: talks without being asked and does not become quiet; continuous mode?")
+                raise Unreadable(
+                    f"{self.name}: talks without being asked and does not become quiet; continuous mode?"
+                )
             await asyncio.sleep(wait)
         self._settle = 0.0
 
     async def _wait_until(self, moment: float) -> None:
-        # The loop sleeps in whole milliseconds, rounded up; at 19200 baud that would waste a tenth of the line, so the
-        # last fraction is spent in giving way to others.
+        # The loop sleeps in whole milliseconds, rounded up; at 19200 baud that would waste a tenth of the
+        # line, so the last fraction is spent in giving way to others.
         loop = asyncio.get_running_loop()
-        while (wait := moment - loop.time()) > 0:
+        while (wait := moment - loop.time()) > 0:  # noqa: ASYNC110  # it is time that is awaited, no event
             await asyncio.sleep(wait - 0.001 if wait > 0.0015 else 0)

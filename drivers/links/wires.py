@@ -54,8 +54,8 @@ class Wires:
     ) -> Link[Any]:
         """Make the link of one instrument; nothing is opened yet.
 
-        `unit` is for Modbus only, `line` instead of the driver's factory setting, `echo` for adapters that hear what
-        they send. ValueError says what cannot be, and what would be right.
+        `unit` is for Modbus only, `line` instead of the driver's factory setting, `echo` for adapters that
+        hear what they send. ValueError says what cannot be, and what would be right.
         """
         where = parse(address, driver.port)
         speech = _speech(driver, where)
@@ -97,7 +97,9 @@ class Wires:
             known = _Shared(wire, ModbusBus(wire, rtu=speech == "Modbus RTU", echo=echo), speech, setting)
             self._shared[key] = known
         if known.speech != speech:
-            raise ValueError(f"{where}: one instrument speaks {known.speech} here and another {speech}; they need two ports")
+            raise ValueError(
+                f"{where}: one instrument speaks {known.speech} here and another {speech}; they need two ports"
+            )
         if known.setting != setting:
             raise ValueError(
                 f"{where}: instruments on one line need one setting, here {_setting(known.setting)} and {_setting(setting)}"
@@ -118,7 +120,9 @@ def _speech(driver: Driver[Any], where: Serial | Tcp | RtuTcp | Visa) -> Speech:
     if kinds == {Registers}:
         match where:
             case Visa():
-                raise ValueError(f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port')
+                raise ValueError(
+                    f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port'
+                )
             case Tcp():
                 return "Modbus"
             case _:
@@ -126,7 +130,9 @@ def _speech(driver: Driver[Any], where: Serial | Tcp | RtuTcp | Visa) -> Speech:
     if not kinds <= {Text, Listen}:
         raise ValueError(f"{driver.title}: a driver speaks either text or Modbus")
     if isinstance(where, RtuTcp):
-        raise ValueError(f'{where}: rtu+tcp is for Modbus; this instrument speaks text, write "tcp://{where.host}:{where.port}"')
+        raise ValueError(
+            f'{where}: rtu+tcp is for Modbus; this instrument speaks text, write "tcp://{where.host}:{where.port}"'
+        )
     return "text"
 
 
@@ -143,7 +149,9 @@ def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_time
         return Wire(name, partial(open_tcp, where.host, where.port, name, connect_timeout))
     # Modbus RTU tells frames apart by 3.5 characters of silence, by 1.75 ms from 19200 baud on.
     silence = 3.5 * line.seconds_per_character if line.baud <= 19200 else 0.00175
-    return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
+    return Wire(
+        name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0
+    )
 
 
 def _key(where: Serial | Tcp | RtuTcp) -> object:

@@ -1,0 +1,1 @@
+"""What all of a kind must do, whoever wrote them."""

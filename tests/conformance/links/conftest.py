@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from drivers.driver import Channel, Driver, Identity, Poll, Query
+from drivers.driver import Channel, Driver, Identity, Line, Poll, Query
 from drivers.errors import InstrumentError
 from drivers.links import Wires
 from tests.conformance.links.peers import Lines, ModbusRtu, ModbusTcp, Peer, PtyPeer, TcpPeer
 from tests.conformance.links.visa_peers import HislipPeer, Messages, Vxi11Peer
 
-TIMEOUT = 0.1
-SETTLE = 0.1
+TIMEOUT = 0.08
+SETTLE = 0.05
 
 STREAMS = ["text on pty", "text on tcp"]
 MODBUS = ["modbus tcp", "modbus rtu on pty", "modbus rtu over tcp"]
@@ -49,6 +49,7 @@ class Bench:
             unit=unit if self.kind in MODBUS else None,
             connect_timeout=1.0,
             echo=echo,
+            line=Line(115200),
         )
 
     def question(self, number: int, timeout: float = TIMEOUT) -> Query:
@@ -77,7 +78,9 @@ class Bench:
 def driver(query: Query, settle: float = SETTLE) -> Driver[Any]:
     """Give the least driver that asks this way."""
     channel = Channel("value", "voltage", "V")
-    return Driver("a test instrument", (Poll(query, (channel,), lambda raw: ()),), Identity(query, str), settle=settle)
+    return Driver(
+        "a test instrument", (Poll(query, (channel,), lambda _: ()),), Identity(query, str), settle=settle
+    )
 
 
 def make_bench(kind: str, folder: Path) -> Bench:

@@ -1,4 +1,4 @@
-"""Instruments made for the conformance suite: real wires, own framing, and a script that says what each answer does."""
+"""Instruments for the conformance suite: real wires, own framing, and a script that says how each answer goes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,14 @@ async def right(mouth: Mouth) -> None:
 class Speech:
     """How questions and answers look; one number stands for one question."""
 
-    def question(self, number: int, timeout: float) -> Query: ...
-    def expected(self, number: int) -> bytes: ...
-    def split(self, buffer: bytearray, mouth: Callable[..., Mouth]) -> Mouth | None: ...
+    def question(self, number: int, timeout: float) -> Query:
+        raise NotImplementedError
+
+    def expected(self, number: int) -> bytes:
+        raise NotImplementedError
+
+    def split(self, buffer: bytearray, mouth: Callable[..., Mouth]) -> Mouth | None:
+        raise NotImplementedError
 
 
 class Lines(Speech):
@@ -86,7 +91,9 @@ class ModbusTcp(Speech):
         def frame(number: int) -> bytes:
             return request[:4] + b"\x00\x07" + request[6:8] + b"\x04" + self.expected(number)
 
-        return mouth(number=int.from_bytes(request[8:10], "big"), request=request, frame=frame, unit=request[6])
+        return mouth(
+            number=int.from_bytes(request[8:10], "big"), request=request, frame=frame, unit=request[6]
+        )
 
 
 class ModbusRtu(ModbusTcp):
@@ -102,7 +109,9 @@ class ModbusRtu(ModbusTcp):
             body = request[:2] + b"\x04" + self.expected(number)
             return body + crc(body)
 
-        return mouth(number=int.from_bytes(request[2:4], "big"), request=request, frame=frame, unit=request[0])
+        return mouth(
+            number=int.from_bytes(request[2:4], "big"), request=request, frame=frame, unit=request[0]
+        )
 
 
 def crc(body: bytes) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ async def test_answers_the_question(bench: Bench) -> None:
 
 async def test_a_late_answer_is_never_taken_for_another(bench: Bench) -> None:
     """A thousand readings, each a question of its own; now and then an answer comes after the time-out."""
-    link = bench.link(settle=0.06)
+    link = bench.link(settle=0.04)
     count = 0
 
     async def now_and_then_late(mouth: Mouth) -> None:
@@ -63,7 +63,7 @@ async def test_a_late_answer_as_slow_as_the_manual_allows(bench: Bench) -> None:
         mouth.answer()
 
     await bench.read_until_right(link, 1)
-    for number in range(2, 5):
+    for number in range(2, 4):
         bench.peer.script = late
         with pytest.raises(Silent):
             await bench.read(link, number, 0.03)
@@ -124,7 +124,7 @@ async def test_garbled_answers_are_never_believed_again(bench: Bench) -> None:
     link = bench.link(settle=0.02)
     bench.peer.script = garbled
     good = 0
-    for number in range(1, 21):
+    for number in range(1, 13):
         try:
             answer = await link.ask(bench.question(number))
         except InstrumentError:
@@ -133,7 +133,7 @@ async def test_garbled_answers_are_never_believed_again(bench: Bench) -> None:
             continue  # whole lines are judged by the driver
         assert answer == bench.expected(number)
         good += 1
-    assert good == 10
+    assert good == 6
 
 
 @only_bytes
@@ -191,7 +191,7 @@ async def test_what_came_unasked_is_no_answer(bench: Bench) -> None:
     link = bench.link()
     bench.peer.script = doubled
     await bench.read(link, 1)
-    time.sleep(0.03)  # noqa: ASYNC251  # the loop must not run here
+    time.sleep(0.03)  # the loop must not run here
     await asyncio.sleep(0.03)
     bench.peer.script = right
     await bench.read(link, 2)
@@ -245,14 +245,14 @@ async def test_nobody_there_fails_at_open(bench: Bench) -> None:
 async def test_unplugged_and_plugged_in_again(bench: Bench) -> None:
     link = bench.link()
     await bench.read_until_right(link, 1)
-    for number in range(2, 5):
+    for number in range(2, 4):
         await bench.peer.stop()
         with pytest.raises(Lost):
             await bench.read(link, number)
         with pytest.raises(Lost):
             await bench.read(link, number)
         await bench.peer.start_serving()
-        await asyncio.sleep(0.12)
+        await asyncio.sleep(0.05)
         await bench.read(link, number, 0.5)
 
 
@@ -263,7 +263,7 @@ async def test_cancelled_in_the_middle(bench: Bench) -> None:
 
     link = bench.link(settle=0.1)
     await bench.read_until_right(link, 1)
-    for number in range(2, 6):
+    for number in range(2, 4):
         bench.peer.script = slow
         question = asyncio.ensure_future(bench.read(link, number, 1.0))
         await asyncio.sleep(0.03)
@@ -426,18 +426,22 @@ async def test_one_that_leaves_does_not_close_the_wire_of_the_others(bench: Benc
     await bench.read(second, 5)
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_nothing_is_left_open(bench: Bench) -> None:
     link = bench.link()
     await bench.read_until_right(link, 1)
     await bench.peer.stop()
     with pytest.raises(Lost):
         await bench.read(link, 2)
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(0.06)
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(3, 9):
+    before = open_descriptors()
+    for number in range(3, 6):
         with pytest.raises(Lost):
             await bench.read(link, number)
     await link.close()
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_descriptors() <= before

@@ -1,0 +1,257 @@
+"""A whole laboratory of real processes: simulators, broker, station, bridge, database; and its independent oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
+
+Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
+ROOT = Path(__file__).parents[2]
+DAQ = Path(sys.executable).with_name("daq")
+
+
+@dataclass
+class Program(Server):
+    """One `daq` command as a process of its own; it has started when `appears` exists."""
+
+    program: Path = DAQ
+    arguments: Sequence[str] = ()
+    appears: Path | None = None
+
+    name = "daq"
+
+    def command(self) -> Sequence[str]:
+        return self.arguments
+
+    async def ready(self) -> bool:
+        return self.appears is None or (self.appears.exists() and self.appears.stat().st_size > 0)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace") if (self.folder / "log").exists() else ""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One reading as the database gives it back."""
+
+    instrument: str
+    channel: str
+    at: int
+    value: float | None
+    text: str
+    status: int
+    seq: int
+    rtt_ms: float
+
+
+@dataclass
+class World:
+    """Everything that runs, by name; `database` is None where the bridge stores into an archive file."""
+
+    folder: Path
+    broker: Mosquitto
+    database: Database | None
+    simulators: Program
+    station: Program
+    bridge: Program
+    name: str = "lab"
+    _ends: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def truth_file(self) -> Path:
+        return self.folder / "truth.jsonl"
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "bridge" / "archive.sqlite"
+
+    def truth(self) -> list[dict[str, Any]]:
+        """Every answer with values that a simulator gave, in its own words."""
+        with self.truth_file.open() as lines:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def ledger(self) -> dict[str, Any]:
+        """The last count of a station that was stopped."""
+        found: dict[str, Any] = json.loads((self.folder / "station" / "ledger.json").read_text())
+        return found
+
+    async def stored(self) -> list[Stored]:
+        """Every reading of the database, however it is asked."""
+        if self.database is None:
+            return self._exported()
+        if isinstance(self.database, VictoriaMetrics):
+            raise TypeError("VictoriaMetrics keeps no text; ask `metrics`")
+        query = "SELECT value, text, status, seq, rtt_ms FROM reading GROUP BY instrument, channel"
+        return [
+            Stored(
+                one["tags"]["instrument"],
+                one["tags"]["channel"],
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
+                row[5],
+            )
+            for one in await influxql(self.database, query)
+            for row in one["values"]
+        ]
+
+    def _exported(self) -> list[Stored]:
+        import subprocess
+
+        said = subprocess.run(
+            [DAQ, "export", "--archive", self.archive], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        return [
+            Stored(
+                row["instrument"],
+                row["channel"],
+                int(row["time_ns"]),
+                float(row["value"]) if row["value"] else None,
+                row["text"],
+                int(row["status"]),
+                int(row["seq"]),
+                float(row["rtt_ms"]),
+            )
+            for row in csv.DictReader(said.splitlines())
+        ]
+
+    async def until_stored(self, count: int, within: float = 30.0) -> None:
+        """Wait until the database holds at least `count` readings."""
+        deadline = time.monotonic() + within
+        while (found := len(await self.stored())) < count:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{found} of {count} readings after {within} s\n{self.station.log}\n{self.bridge.log}")
+            await asyncio.sleep(0.1)
+
+
+async def influxql(database: Database, query: str) -> list[dict[str, Any]]:
+    """Ask a real InfluxDB by its own door; independent of the client that the bridge uses."""
+    headers = {"Authorization": f"Token {database.token}"} if database.token else {}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{database.url}/query", params={"db": database.database, "epoch": "ns"}, data={"q": query}) as answer,
+    ):
+        said = await answer.json()
+    (result,) = said["results"]
+    if "error" in result:
+        raise AssertionError(f"{query}: {result['error']}")
+    series: list[dict[str, Any]] = result.get("series", [])
+    return series
+
+
+def make_database(kind: str, folder: Path) -> Database | None:
+    """Give a database of a kind ("influxdb1", "influxdb2", "victoriametrics", "archive"), not yet started."""
+    if kind == "archive":
+        return None
+    if kind == "victoriametrics":
+        program = find("victoria-metrics")
+        assert program is not None, "victoria-metrics is missing: make servers"
+        return VictoriaMetrics(program, folder)
+    generation = {"influxdb1": 1, "influxdb2": 2}[kind]
+    program = find_influxdb(generation)
+    assert program is not None, f"InfluxDB {generation} is missing: make servers, make influxdb2"
+    return (InfluxDb1 if generation == 1 else InfluxDb2)(program, folder)
+
+
+@asynccontextmanager
+async def world(folder: Path, lab: Path, kind: str = "archive", *, start: bool = True) -> AsyncIterator[World]:
+    """Start everything; what still runs at the end is stopped, the station first."""
+    mosquitto = find("mosquitto")
+    assert mosquitto is not None, "mosquitto is missing: make servers"
+    made = World(
+        folder,
+        Mosquitto(mosquitto, folder / "broker"),
+        make_database(kind, folder / "database"),
+        Program(
+            folder=folder / "simulators",
+            arguments=["simulate", str(lab), "--truth", str(folder / "truth.jsonl"), "--station", str(folder / "lab.toml")],
+            appears=folder / "lab.toml",
+        ),
+        Program(folder=folder / "station", arguments=["run", str(folder / "station.toml")]),
+        Program(folder=folder / "bridge", arguments=["bridge", str(folder / "bridge.toml")]),
+    )
+    running: list[Server] = [one for one in (made.broker, made.database, made.simulators) if one is not None]
+    try:
+        for server in running:
+            await server.start()
+        write_configs(made)
+        if start:
+            await made.bridge.start()
+            await made.station.start()
+        yield made
+    finally:
+        for server in (made.station, made.bridge, *reversed(running)):
+            await server.stop()
+
+
+def write_configs(made: World) -> None:
+    """Write the two configs of a lab: the instruments are those that the simulators serve."""
+    broker = f'[broker]\nhosts = ["127.0.0.1:{made.broker.port}"]\n'
+    instruments = (made.folder / "lab.toml").read_text()
+    instruments = instruments[instruments.index("[instruments.") :]
+    (made.folder / "station.toml").write_text(f'station = "{made.name}"\n{broker}\n{instruments}')
+    if made.database is None:
+        (made.folder / "bridge.toml").write_text(f'{broker}[archive]\npath = "{made.archive}"\n')
+        return
+    influxdb = f'[influxdb]\nurl = "{made.database.url}"\ndatabase = "{made.database.database}"\norg = "{made.database.org}"\n'
+    if made.database.token:
+        token = made.folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(made.database.token)
+        influxdb += f'token_file = "{token}"\n'
+    (made.folder / "bridge.toml").write_text(broker + influxdb)
+
+
+def compare(truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1) -> dict[str, int]:
+    """Hold every reading of the database against what the simulators say they sent; gives counts by instrument.
+
+    A reading lies between its question and its answer, so exactly one answer of the simulator fits it. An answer that
+    nobody stored was on its way when the station was stopped: one for each stop and instrument at most.
+    """
+    answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in truth:
+        answers[one["instrument"]].append(one)
+    used: dict[tuple[str, str], set[int]] = defaultdict(set)
+    counts: dict[str, int] = defaultdict(int)
+    seen: set[tuple[str, str, int]] = set()
+    for reading in stored:
+        key = (reading.instrument, reading.channel, reading.at)
+        assert key not in seen, f"doubled: {key}"
+        seen.add(key)
+        half = round(reading.rtt_ms * 1e6 / 2) + 2_000
+        fitting = [
+            index
+            for index, one in enumerate(answers[reading.instrument])
+            if reading.channel in one["values"] and reading.at - half <= one["at_ns"] <= reading.at + half
+        ]
+        assert len(fitting) == 1, f"{len(fitting)} answers of the simulator fit {reading}"
+        true = answers[reading.instrument][fitting[0]]
+        assert true["fault"] in {None, "none"}, f"stored from a faulty answer: {reading} {true}"
+        digits = true["values"][reading.channel]
+        assert (reading.value is None) == (digits is None), f"{reading} but {true}"
+        assert digits is None or reading.value == float(digits), f"{reading} but {true}"
+        assert fitting[0] not in used[reading.instrument, reading.channel], f"one answer stored twice: {reading}"
+        used[reading.instrument, reading.channel].add(fitting[0])
+        counts[reading.instrument] += 1
+    for instrument, given in answers.items():
+        for channel in {channel for one in given for channel in one["values"]}:
+            good = {index for index, one in enumerate(given) if channel in one["values"] and one["fault"] in {None, "none"}}
+            missing = good - used[instrument, channel]
+            assert len(missing) <= stops, f"{instrument} {channel}: {len(missing)} answers missing: {[given[i] for i in sorted(missing)][:3]}"
+    return dict(counts)
