@@ -167,7 +167,7 @@ class BridgeConfig(Table):
 
     broker: Broker = Broker()
     name: Name | None = Field(None, description="name of this bridge; default: host name and process id")
-    share: Name | None = Field("bridges", description="group of bridges that share the work")
+    share: Name | Literal[False] = Field("bridges", description="group of bridges that share the work; false: this bridge takes everything")
     influxdb: InfluxTable | None = None
     archive: ArchiveTable = ArchiveTable()
 

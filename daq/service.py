@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import signal
 import socket
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from daq import __version__, notify
@@ -19,12 +16,11 @@ from daq.installation import wire
 from daq.mqtt import Message, stay_connected
 from daq.publisher import Publisher
 from daq.reading import EventKind
+from daq.signals import state_folder, stop_signals
 from daq.spool import Spool, SpoolError
 from drivers.links import Wires
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from daq.clock import Clock
     from daq.config import StationConfig
 
@@ -154,25 +150,6 @@ class StationService:
         """Leave the last count beside the spool, for whoever started this station."""
         path = self.spool_path.with_name("ledger.json")
         path.write_text(json.dumps(self.status() | {"state": "offline"}, indent=1))
-
-
-@asynccontextmanager
-async def stop_signals() -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def state_folder() -> Path:
-    """Give the folder for files that outlive the process: systemd's state directory, else the working folder."""
-    return Path(os.environ.get("STATE_DIRECTORY", ".").split(":")[0])
 
 
 async def run_station(config: StationConfig) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from daq.batch import Rejection
-from daq.line_protocol import seq_of
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -46,8 +43,8 @@ class Sink(Protocol):
     async def close(self) -> None: ...
 
 
-async def store(sink: Sink, lines: Sequence[bytes]) -> list[Rejection]:
-    """Store every line that the sink will take and give those that it never will, with the sink's words.
+async def store(sink: Sink, lines: Sequence[bytes], start: int = 0) -> dict[int, str]:
+    """Store every line that the sink will take; gives the places of those that it never will, with the sink's words.
 
     Raises Unavailable or Misconfigured; then some lines may be stored, and all may be sent again.
     """
@@ -55,7 +52,7 @@ async def store(sink: Sink, lines: Sequence[bytes]) -> list[Rejection]:
         await sink.write(lines)
     except (Refused, TooLarge) as error:
         if len(lines) == 1:
-            return [Rejection(seq_of(lines[0]), str(error))]
+            return {start: str(error)}
         middle = len(lines) // 2
-        return await store(sink, lines[:middle]) + await store(sink, lines[middle:])
-    return []
+        return await store(sink, lines[:middle], start) | await store(sink, lines[middle:], start + middle)
+    return {}

@@ -78,3 +78,9 @@ def _shortest(value: float, raw: bytes) -> Decimal:
         if struct.pack(">f", float(text)) == packed:
             return Decimal(text)
     raise Unreadable("a single without nine digits cannot exist", raw)
+
+
+def length(raw: bytes, expected: int) -> None:
+    """Refuse an answer that has not the length that the question fixes."""
+    if len(raw) != expected:
+        raise Unreadable(f"{len(raw)} bytes where {expected} were asked for", raw)

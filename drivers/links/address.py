@@ -80,14 +80,18 @@ def parse(text: str, default_port: int | None = None) -> Address:
 
 
 def _url(text: str, default_port: int | None) -> Tcp | RtuTcp:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(f'"{text}": write an IPv6 host in brackets, as in tcp://[fe80::1]:5025') from None
     kinds: dict[str, type[Tcp | RtuTcp]] = {"tcp": Tcp, "rtu+tcp": RtuTcp}
     if parts.scheme not in kinds:
         raise ValueError(f'"{text}": unknown kind "{parts.scheme}"; {HELP}')
     try:
         port = parts.port
     except ValueError:
-        raise ValueError(f'"{text}": the port must be a number from 1 to 65535') from None
+        wrong = "the port must be a number from 1 to 65535, and an IPv6 host stand in brackets"
+        raise ValueError(f'"{text}": {wrong}') from None
     port = default_port if port is None else port
     if not parts.hostname or parts.username is not None or parts.path not in {"", "/"} or parts.query:
         raise ValueError(

@@ -13,7 +13,6 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,8 @@ from drivers.errors import InstrumentError, Lost, Silent, Unreadable
 from drivers.links.connection import LARGEST_ANSWER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pyvisa.resources import MessageBasedResource
 
 _CHUNK = 20480
@@ -62,9 +63,9 @@ class VisaLink:
             if self._open:
                 self._distrust()
             await self._wait_until_quiet()
-            await self._run(
-                self._session.open, 3 * self._open_timeout
-            )  # VXI-11 and HiSLIP connect more than once
+            within = 3 * self._open_timeout  # VXI-11 and HiSLIP connect more than once
+            late = Lost(f"{self._name}: no session within {within:g} s")
+            await self._run(self._session.open, within, late)
             self._open = True
 
     async def ask(self, query: Text | Listen) -> bytes:
@@ -77,7 +78,8 @@ class VisaLink:
         async with self._turn:
             if not self._open:
                 raise Lost(f"{self._name}: not open")
-            return await self._run(lambda: session.ask(query), query.timeout + _MARGIN)
+            late = Silent(f"{self._name}: no whole answer within {query.timeout:g} s")
+            return await self._run(lambda: session.ask(query), query.timeout + _MARGIN, late)
 
     async def close(self) -> None:
         """Close the session as soon as the library lets go of it; waits for nothing."""
@@ -87,16 +89,16 @@ class VisaLink:
             thread.submit(self._session.close)
             thread.stop()
 
-    async def _run(self, work: Callable[[], bytes], timeout: float) -> bytes:
+    async def _run(self, work: Callable[[], bytes], within: float, late: InstrumentError) -> bytes:
         if self._thread is None:
             self._thread = _Thread(self._name)
         answered = False
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 answer = await asyncio.wrap_future(self._thread.submit(work))
             answered = True
         except TimeoutError:
-            raise Silent(f"{self._name}: no whole answer within {timeout - _MARGIN:g} s") from None
+            raise late from None
         finally:
             if not answered:
                 self._distrust()
@@ -204,7 +206,7 @@ class _HonestSocket(socket.socket):
         return data
 
 
-def _notice_when_the_peer_closes(resource: Any) -> None:
+def _notice_when_the_peer_closes(resource: MessageBasedResource) -> None:
     sessions = getattr(resource.visalib, "sessions", {})  # only pyvisa-py has them
     interface = getattr(sessions.get(resource.session), "interface", None)
     plain = getattr(interface, "sock", None)

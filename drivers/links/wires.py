@@ -59,6 +59,8 @@ class Wires:
         """
         where = parse(address, driver.port)
         speech = _speech(driver, where)
+        if speech == "text" and unit is not None:
+            raise ValueError(f"{where}: unit is for Modbus only; this instrument speaks text")
         if isinstance(where, Visa):
             link: Link[Any] = self._visa_link(where, driver, visa_backend, connect_timeout)
         else:
@@ -66,7 +68,6 @@ class Wires:
             # Who cannot be asked for its identity could give the answer to a question of an earlier process.
             settle_first = driver.identity is None
             if speech == "text":
-                _refuse_unit(unit)
                 link = StreamLink(shared.wire, driver.settle, echo=echo, settle_first=settle_first)
             else:
                 number = self._unit(where, unit)
@@ -98,12 +99,11 @@ class Wires:
             self._shared[key] = known
         if known.speech != speech:
             raise ValueError(
-                f"{where}: one instrument speaks {known.speech} here and another {speech}; they need two ports"
+                f"{where}: one instrument here speaks {known.speech}, another {speech}; use two ports"
             )
         if known.setting != setting:
-            raise ValueError(
-                f"{where}: instruments on one line need one setting, here {_setting(known.setting)} and {_setting(setting)}"
-            )
+            both = f"{_setting(known.setting)} and {_setting(setting)}"
+            raise ValueError(f"{where}: instruments on one line need one setting, here are {both}")
         return known
 
     def _unit(self, where: Serial | Tcp | RtuTcp, unit: int | None) -> int:
@@ -117,23 +117,22 @@ class Wires:
 
 def _speech(driver: Driver[Any], where: Serial | Tcp | RtuTcp | Visa) -> Speech:
     kinds = {type(query) for query in _queries(driver)}
-    if kinds == {Registers}:
-        match where:
-            case Visa():
-                raise ValueError(
-                    f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port'
-                )
-            case Tcp():
-                return "Modbus"
-            case _:
-                return "Modbus RTU"
-    if not kinds <= {Text, Listen}:
+    registers = kinds == {Registers}
+    if not registers and not kinds <= {Text, Listen}:
         raise ValueError(f"{driver.title}: a driver speaks either text or Modbus")
-    if isinstance(where, RtuTcp):
-        raise ValueError(
-            f'{where}: rtu+tcp is for Modbus; this instrument speaks text, write "tcp://{where.host}:{where.port}"'
-        )
-    return "text"
+    match where:
+        case Visa() if registers:
+            raise ValueError(
+                f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port'
+            )
+        case RtuTcp() if not registers:
+            raise ValueError(f'{where}: rtu+tcp is for Modbus, this instrument speaks text; write "tcp://…"')
+        case _ if not registers:
+            return "text"
+        case Tcp():
+            return "Modbus"
+        case _:
+            return "Modbus RTU"
 
 
 def _queries(driver: Driver[Any]) -> Iterator[Query]:
@@ -165,8 +164,3 @@ def _key(where: Serial | Tcp | RtuTcp) -> object:
 def _setting(setting: tuple[Line | None, bool]) -> str:
     line, echo = setting
     return f"{line or 'TCP'}{' with echo' if echo else ''}"
-
-
-def _refuse_unit(unit: int | None) -> None:
-    if unit is not None:
-        raise ValueError("unit is for Modbus only; this instrument speaks text")

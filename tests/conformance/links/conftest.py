@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +13,10 @@ from drivers.errors import InstrumentError
 from drivers.links import Wires
 from tests.conformance.links.peers import Lines, ModbusRtu, ModbusTcp, Peer, PtyPeer, TcpPeer
 from tests.conformance.links.visa_peers import HislipPeer, Messages, Vxi11Peer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 TIMEOUT = 0.08
 SETTLE = 0.05
@@ -38,7 +40,7 @@ class Bench:
         if isinstance(self.peer, PtyPeer):
             return str(self.peer.path)
         if isinstance(self.peer, HislipPeer | Vxi11Peer):
-            return self.peer.resource()
+            return str(self.peer.resource())
         scheme = "rtu+tcp" if self.kind == "modbus rtu over tcp" else "tcp"
         return f"{scheme}://127.0.0.1:{self.peer.port}"
 
@@ -53,10 +55,12 @@ class Bench:
         )
 
     def question(self, number: int, timeout: float = TIMEOUT) -> Query:
-        return self.peer.speech.question(number, timeout)
+        query: Query = self.peer.speech.question(number, timeout)
+        return query
 
     def expected(self, number: int) -> bytes:
-        return self.peer.speech.expected(number)
+        expected: bytes = self.peer.speech.expected(number)
+        return expected
 
     async def read(self, link: Any, number: int, timeout: float = TIMEOUT) -> bytes:
         answer: bytes = await link.ask(self.question(number, timeout))

@@ -1,4 +1,4 @@
-"""Instruments for the conformance suite: real wires, own framing, and a script that says how each answer goes."""
+"""Instruments for the conformance suite: real wires, own framing, a script that says how each answer goes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import struct
 import tty
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drivers.driver import Query, Registers, Text
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass
@@ -152,7 +155,7 @@ class Peer:
 
 
 class TcpPeer(Peer):
-    """An instrument on a TCP port; `stop` and `start_serving` make it vanish and come back on the same port."""
+    """An instrument on a TCP port; it stops, and starts serving again on the same port."""
 
     port = 0
     server: asyncio.Server | None = None
@@ -192,7 +195,7 @@ class TcpPeer(Peer):
 
 
 class PtyPeer(Peer):
-    """An instrument on a pseudo-terminal, found by a symlink that outlives the device as /dev/serial/by-id does."""
+    """An instrument on a pseudo-terminal, found by a symlink as in /dev/serial/by-id."""
 
     path: Path
     master = slave = -1

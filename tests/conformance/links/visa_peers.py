@@ -1,4 +1,4 @@
-"""Instruments on HiSLIP (IVI-6.1) and VXI-11 1.0 (on the RPC of RFC 1057): as little of both as a question needs."""
+"""Instruments on HiSLIP (IVI-6.1) and VXI-11 1.0 (RPC of RFC 1057): as little of both as a question needs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,37 @@
+"""Vaisala humidity and temperature probes over Modbus (HMP110, HMP4, HMT330, HMDW and their relatives).
+
+Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guide p. 202: floats with the low word first,
+not-a-number where a value is missing.
+"""
+
+from __future__ import annotations
+
+from drivers import decode
+from drivers.driver import Channel, Driver, Line, Poll, Registers, Sample, Status
+
+
+def vaisala_hmp() -> Driver[Registers]:
+    """Vaisala HMP probe: relative humidity in % and temperature in degrees Celsius, in one question."""
+    return Driver(
+        title="Vaisala HMP, HMT, HMDW humidity probe (Modbus)",
+        polls=(
+            Poll(
+                Registers(0x0000, 4),
+                (Channel("humidity", "relative_humidity", "%"), Channel("temperature", "temperature", "Cel")),
+                humidity_and_temperature,
+            ),
+        ),
+        line=Line(19200, 8, "N", 2),
+        port=502,
+    )
+
+
+def humidity_and_temperature(raw: bytes) -> tuple[Sample, Sample]:
+    """Read two floats, low word first: `7AE1 41F4` is 30.56 %."""
+    decode.length(raw, 8)
+    return _sample(raw[0:4], "%"), _sample(raw[4:8], "Cel")
+
+
+def _sample(raw: bytes, unit: str) -> Sample:
+    value = decode.float32(raw, words="low first")
+    return Sample.missing(Status.INVALID) if value is None else Sample(value, unit)

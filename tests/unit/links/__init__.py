@@ -1,0 +1,1 @@
+"""Addresses, frames and the sharing of wires: what needs no wire to be tried."""

@@ -1,0 +1,108 @@
+"""Which instruments may share a wire, and what is said of those that may not."""
+
+from __future__ import annotations
+
+import os
+import pty
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from drivers.driver import Channel, Driver, Line, Poll, Query, Registers, Text
+from drivers.links import Wires
+from drivers.links.modbus import ModbusUnit
+from drivers.links.opening import on_this_port
+from drivers.links.stream import StreamLink
+from drivers.links.visa import VisaLink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def driver(query: Query) -> Driver[Any]:
+    poll: Poll[Any] = Poll(query, (Channel("value", "voltage", "V"),), lambda _: ())
+    return Driver("a test instrument", (poll,))
+
+
+Wanted = tuple[str, Driver[Any], dict[str, Any]]
+TEXT = driver(Text(b"READ\r\n"))
+MODBUS = driver(Registers(0, 2))
+
+
+def test_the_kind_of_link_follows_from_driver_and_address() -> None:
+    wires = Wires()
+    assert isinstance(wires.link("/dev/ttyS8", TEXT), StreamLink)
+    assert isinstance(wires.link("TCPIP::dmm::5025::SOCKET", TEXT), StreamLink)
+    assert isinstance(wires.link("TCPIP::dmm::INSTR", TEXT), VisaLink)
+    assert isinstance(wires.link("tcp://keller:502", MODBUS, unit=1), ModbusUnit)
+    assert isinstance(wires.link("/dev/ttyS9", MODBUS, unit=1), ModbusUnit)
+    assert isinstance(wires.link("ASRL/dev/ttyS9::INSTR", MODBUS, unit=2), ModbusUnit)
+    assert isinstance(wires.link("rtu+tcp://server:4001", MODBUS, unit=1), ModbusUnit)
+
+
+def test_one_port_is_one_wire_by_whatever_name(tmp_path: Path) -> None:
+    by_id = tmp_path / "usb-FTDI"
+    by_id.symlink_to("/dev/ttyS9")
+    wires = Wires()
+    first: Any = wires.link("/dev/ttyS9", TEXT)
+    second: Any = wires.link(str(by_id), TEXT)
+    assert first._wire is second._wire
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "advice"),
+    [
+        (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", TEXT, {"line": Line(19200)}), "9600 8N1 and 19200 8N1"),
+        (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", TEXT, {"echo": True}), "9600 8N1 with echo"),
+        (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", MODBUS, {"unit": 1}), "use two ports"),
+        (("tcp://h:1", MODBUS, {"unit": 1}), ("rtu+tcp://H:1", MODBUS, {"unit": 2}), "use two ports"),
+        (
+            ("tcp://h:1", MODBUS, {"unit": 1}),
+            ("tcp://h:1", MODBUS, {"unit": 1}),
+            "another instrument already",
+        ),
+        (("GPIB0::5", TEXT, {}), ("gpib0::5", TEXT, {}), "one instrument only"),
+    ],
+)
+def test_who_may_not_share(
+    first: tuple[str, Driver[Any], dict[str, Any]],
+    second: tuple[str, Driver[Any], dict[str, Any]],
+    advice: str,
+) -> None:
+    wires = Wires()
+    wires.link(first[0], first[1], **first[2])
+    with pytest.raises(ValueError, match=advice):
+        wires.link(second[0], second[1], **second[2])
+
+
+@pytest.mark.parametrize(
+    ("address", "instrument", "options", "advice"),
+    [
+        ("tcp://h:502", MODBUS, {}, "needs the unit address"),
+        ("tcp://h:502", MODBUS, {"unit": 256}, "needs the unit address"),
+        ("/dev/ttyS9", TEXT, {"unit": 1}, "for Modbus only"),
+        ("GPIB0::5", TEXT, {"unit": 1}, "for Modbus only"),
+        ("GPIB0::5", MODBUS, {"unit": 1}, "does not run over VISA"),
+        ("rtu+tcp://h:1", TEXT, {}, "speaks text"),
+    ],
+)
+def test_what_cannot_be_linked(
+    address: str, instrument: Driver[Any], options: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(ValueError, match=advice):
+        Wires().link(address, instrument, **options)
+
+
+def test_a_driver_speaks_one_language() -> None:
+    mixed = Driver("two tongues", TEXT.polls + MODBUS.polls)
+    with pytest.raises(ValueError, match="either text or Modbus"):
+        Wires().link("/dev/ttyS9", mixed)
+
+
+def test_only_a_pseudo_terminal_is_spared_its_parity() -> None:
+    master, slave = pty.openpty()
+    name = os.ttyname(slave)
+    assert on_this_port(name, Line(4800, 7, "E", 1, "xonxoff")) == Line(4800, 8, "N", 1, "xonxoff")
+    assert on_this_port("/dev/ttyS9", Line(4800, 7, "E")) == Line(4800, 7, "E")
+    os.close(slave)
+    os.close(master)
