@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from functools import cached_property
 
 from drivers.driver import Query, Text
 from tests.conformance.links.peers import Lines, Mouth, TcpPeer
@@ -56,14 +57,18 @@ def _hislip(kind: int, parameter: int, payload: bytes = b"") -> bytes:
 
 
 class Vxi11Peer(TcpPeer):
-    """A VXI-11 instrument that is asked on its own port, without a portmapper."""
+    """A VXI-11 instrument that is asked on its own port, without a portmapper; one output queue for all sessions."""
+
+    @cached_property
+    def said(self) -> asyncio.Queue[bytes]:
+        return asyncio.Queue()
 
     def resource(self) -> str:
         return f"TCPIP::127.0.0.1,{self.port}::inst0::INSTR"
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         call = b""
-        said: asyncio.Queue[bytes] = asyncio.Queue()
+        said = self.said
 
         def frame(number: int) -> bytes:
             text = self.speech.expected(number)

@@ -1,0 +1,111 @@
+"""A Vaisala PTU300 or PTB330 on its serial line: echo and prompt until they are switched off, and a format that can be set.
+
+Source: PTU300 user guide p. 102-103 (FORM, its modifiers and examples), PTB330 user guide p. 71 and 101.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from simulators.instrument import Answer, Spoken
+from simulators.physics import Quantity, added, constant, noise, swing
+
+UNITS = {"P": "hPa", "T": "'C", "RH": "%RH"}
+NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
+FACTORY = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
+
+
+@dataclass(slots=True)
+class VaisalaPtu(Spoken):
+    """A transmitter; a quantity that is None at an instant prints as stars."""
+
+    serial: str = "SIM00006"
+    model: str = "PTU300"
+    quantities: Mapping[str, Quantity | None] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+    echo: bool = True
+    form: str = FACTORY
+
+    def answer(self, request: bytes, now: float) -> Answer | None:
+        """Know the commands that reading needs; complain of all others."""
+        text = request.decode("ascii", "replace").strip()
+        echoed = self.echo
+        answer = self._command(text, now)
+        if not echoed:
+            return answer
+        prompt = b">" if self.echo else b""
+        return Answer(request + b"\r\n" + answer.reply + prompt, answer.values, answer.delay)
+
+    def _command(self, text: str, now: float) -> Answer:
+        word, _, rest = text.partition(" ")
+        match word.upper(), rest.strip():
+            case "SEND", "":
+                return self._send(now)
+            case "?", "":
+                return Answer(self._information())
+            case "ECHO", ("on" | "off" | "ON" | "OFF") as state:
+                self.echo = state.lower() == "on"
+                return Answer(f"Echo                : {state.upper()}\r\n".encode())
+            case "FORM", "/":
+                self.form = FACTORY
+                return Answer(b"OK\r\n")
+            case "FORM", "":
+                return Answer(f"{self.form.replace('#', chr(92))}\r\n".encode())
+            case "FORM", form:
+                self.form = form
+                return Answer(b"OK\r\n")
+            case "", "":
+                return Answer(b"")
+            case _:
+                return Answer(b"Unknown command.\r\n")
+
+    def _information(self) -> bytes:
+        modules = range(1, 3 if self.model == "PTU300" else 5)
+        lines = [
+            f"{self.model} / 1.01",
+            f"Serial number  : {self.serial}",
+            "Batch number   : SIMULATED",
+            "Baud P D S     : 4800 E 7 1",
+            "Output interval: 1 s",
+            "Start mode     : STOP",
+            *(f"Module {number}       : {'BARO-1' if number == 1 else 'Not installed'}" for number in modules),
+        ]
+        return "".join(f"{line}\r\n" for line in lines).encode()
+
+    def _send(self, now: float) -> Answer:
+        out, values, width, decimals, unit = "", {}, 4, 1, ""
+        for item in re.findall(r'"[^"]*"|\S+', self.form):
+            name = item.upper()
+            if item.startswith('"'):
+                out += item.strip('"')
+            elif re.fullmatch(r"\d\.\d", item):
+                width, decimals = (int(part) for part in item.split("."))
+            elif name in UNITS:
+                unit = self.units[name]
+                digits = self._digits(name, now, decimals)
+                values[NAMES[name]] = digits
+                out += (digits or "*" * width).rjust(width + 1)
+            elif re.fullmatch(r"U\d", name):
+                out += unit.ljust(int(name[1]))
+            else:
+                out += {"#R": "\r", "#N": "\n", "#T": "\t", "SN": self.serial}.get(name, "")
+                out += f"{sum(out.encode()) % 256:02X}" if name == "CS2" else ""
+        return Answer(out.encode(), values, 0.05)
+
+    def _digits(self, name: str, now: float, decimals: int) -> str | None:
+        quantity = self.quantities.get(name)
+        return None if quantity is None else f"{quantity(now):.{decimals}f}"
+
+
+def vaisala_ptu(
+    serial: str, seed: str, *, model: str = "PTU300", hpa: float = 1006.0, celsius: float = 20.5, percent: float = 45.0
+) -> VaisalaPtu:
+    """Make a transmitter in a room of about these values."""
+    quantities: dict[str, Quantity | None] = {
+        "P": added(constant(hpa), swing(1.5, 43200.0), noise(0.01, seed)),
+        "T": added(constant(celsius), swing(0.3, 1200.0), noise(0.01, f"{seed}/t")),
+        "RH": added(constant(percent), swing(4.0, 1800.0), noise(0.05, f"{seed}/h")),
+    }
+    return VaisalaPtu(serial=serial, model=model, quantities=quantities, line="4800 7E1", ends=(b"\r\n", b"\r"))

@@ -1,0 +1,83 @@
+"""What can go wrong with an answer: chosen by a seed, so that the same lab fails the same way again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+KINDS = ("late", "lost", "cut", "garbled", "doubled", "echoed")
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Shares of answers (0 to 1) that go wrong, and intervals (start, length in seconds) in which more does.
+
+    late: comes `late_s` seconds later. lost: does not come. cut: ends too early. garbled: has one byte changed.
+    doubled: comes twice. echoed: comes behind its question. hang: no answer at all in these intervals. unplug: the
+    wire is gone. swap: another instrument (serial number SIM0SWAPPED) answers.
+    """
+
+    late: float = 0.0
+    late_s: float = 1.5
+    lost: float = 0.0
+    cut: float = 0.0
+    garbled: float = 0.0
+    doubled: float = 0.0
+    echoed: float = 0.0
+    hang: Sequence[Sequence[float]] = ()
+    unplug: Sequence[Sequence[float]] = ()
+    swap: Sequence[Sequence[float]] = ()
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, object]) -> Faults:
+        """Read a table of a lab file; ValueError names what is unknown."""
+        known = {field.name for field in fields(cls)}
+        if strange := set(table) - known:
+            raise ValueError(f"unknown fault {', '.join(sorted(strange))}; known are {', '.join(sorted(known))}")
+        for kind in KINDS:
+            share = table.get(kind, 0.0)
+            if not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ValueError(f"{kind} = {share!r} is no share from 0 to 1")
+        return cls(**table)  # type: ignore[arg-type]  # checked above
+
+    def chooser(self, seed: str) -> FaultChooser:
+        """Give what decides answer by answer."""
+        return FaultChooser(self, random.Random(seed))
+
+
+@dataclass(slots=True)
+class FaultChooser:
+    """Decides which fault the next answer has."""
+
+    faults: Faults
+    dice: random.Random
+
+    def next(self, now: float) -> str | None:
+        """Give the kind of fault, or None; `now` is in seconds since the lab was switched on."""
+        if any(start <= now < start + length for start, length in self.faults.hang):
+            return "lost"
+        thrown = self.dice.random()
+        for kind in KINDS:
+            share: float = getattr(self.faults, kind)
+            if thrown < share:
+                return kind
+            thrown -= share
+        return None
+
+    def spoil(self, kind: str | None, request: bytes, reply: bytes) -> bytes:
+        """Give what goes over the wire instead of `reply`."""
+        match kind:
+            case "cut":
+                return reply[: self.dice.randrange(len(reply) - 1)]
+            case "garbled":
+                place = self.dice.randrange(len(reply))
+                return reply[:place] + bytes([reply[place] ^ (1 << self.dice.randrange(7))]) + reply[place + 1 :]
+            case "doubled":
+                return reply + reply
+            case "echoed":
+                return request + reply
+            case "lost":
+                return b""
+            case _:
+                return reply

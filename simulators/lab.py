@@ -1,0 +1,227 @@
+"""A whole simulated laboratory from a file: which instruments, on which wires, with which faults."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+import time
+import tomllib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from simulators.catalogue import REGISTERS, TEXT
+from simulators.conversation import Conversation, RtuBus, TcpBus, TextConversation, Unit
+from simulators.faults import Faults
+from simulators.hislip import HislipPort
+from simulators.pty_line import PtyLine, seconds_per_character
+from simulators.speaker import Speaker
+from simulators.tcp import TcpPort
+from simulators.truth import Truth
+
+SERVES_TEXT = ("pty", "tcp", "hislip")
+SERVES_REGISTERS = ("modbus-tcp", "modbus-rtu", "rtu-tcp")
+KEYS = {"simulator", "serve", "listen", "serial", "line", "unit", "bus", "period", "options", "faults", "driver_options"}
+
+
+class LabError(Exception):
+    """Mistakes in a lab file, one a line."""
+
+
+class Wire(Protocol):
+    """What can be unplugged and plugged in again."""
+
+    async def plug_in(self) -> None: ...
+
+    async def unplug(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where one simulated instrument can be reached, and what a station must know to read it."""
+
+    name: str
+    simulator: str
+    address: str
+    serial: str | None
+    unit: int | None
+    line: str | None
+    period: str
+    driver_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def station_table(self) -> str:
+        """Write the table of this instrument for the config of a station."""
+        rows: dict[str, Any] = {"driver": self.simulator, "address": self.address, "period": self.period}
+        if self.serial is None:
+            rows["identified"] = False
+        else:
+            rows["serial"] = self.serial
+        rows |= {"unit": self.unit, "line": self.line, "simulated": True, "options": dict(self.driver_options)}
+        lines = [f"{key} = {_toml(value)}" for key, value in rows.items() if value not in (None, {})]
+        return "\n".join([f"[instruments.{self.name}]", *lines])
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)
+
+
+class Lab:
+    """A laboratory that is switched on by `async with`."""
+
+    def __init__(self, document: Mapping[str, Any], *, truth: Path | None = None, pty_folder: Path = Path("lab")) -> None:
+        """Take a lab file that was read; LabError holds every mistake in it."""
+        _check(document)
+        self.listening: dict[str, Listening] = {}
+        self._document = document
+        self._pty_folder = pty_folder.absolute()
+        self._truth = Truth(truth)
+        self._born = time.monotonic()
+        self._wires: dict[str, Wire] = {}
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def from_file(cls, path: Path, *, truth: Path | None = None, pty_folder: Path = Path("lab")) -> Lab:
+        """Read a lab file."""
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise LabError(f"{path}: {error}") from error
+        try:
+            return cls(document, truth=truth, pty_folder=pty_folder)
+        except LabError as error:
+            raise LabError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+    async def __aenter__(self) -> Lab:
+        await self._stack.enter_async_context(self._truth)
+        self._born = time.monotonic()
+        instruments: dict[str, dict[str, Any]] = self._document["instruments"]
+        buses: dict[str, list[str]] = {}
+        for name, table in instruments.items():
+            buses.setdefault(table.get("bus", name), []).append(name)
+        for bus, names in buses.items():
+            await self._serve(bus, {name: instruments[name] for name in names})
+        for name, table in instruments.items():
+            for start, length in table.get("faults", {}).get("unplug", ()):
+                task = asyncio.create_task(self._unplug_later(self._wires[table.get("bus", name)], start, length))
+                self._stack.callback(task.cancel)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for wire in self._wires.values():
+            await wire.unplug()
+        await self._stack.aclose()
+
+    async def _unplug_later(self, wire: Wire, start: float, length: float) -> None:
+        await asyncio.sleep(max(0.0, self._born + start - time.monotonic()))
+        await wire.unplug()
+        await asyncio.sleep(length)
+        await wire.plug_in()
+
+    async def _serve(self, bus: str, tables: Mapping[str, dict[str, Any]]) -> None:
+        first = next(iter(tables.values()))
+        serve = first["serve"]
+        speakers = {name: self._speaker(name, table) for name, table in tables.items()}
+        greeting, line = b"", first.get("line", "")
+        if serve in SERVES_TEXT:
+            ((name, table),) = tables.items()
+            simulator = TEXT[table["simulator"]](table["serial"], self._seed(name), **table.get("options", {}))
+            line, greeting = line or simulator.line, simulator.greeting
+
+            def begin() -> Conversation:
+                return TextConversation(simulator, speakers[name])
+        else:
+            units = {}
+            for name, table in tables.items():
+                registers = REGISTERS[table["simulator"]]("", self._seed(name), **table.get("options", {}))
+                line = line or registers.line
+                units[table["unit"]] = Unit(registers, speakers[name])
+            gap = 3.5 * seconds_per_character(line) if serve == "modbus-rtu" else 0.0
+
+            def begin() -> Conversation:
+                return TcpBus(units) if serve == "modbus-tcp" else RtuBus(units, gap)
+
+        wire, address = await self._plug_in(bus, serve, first.get("listen", "127.0.0.1:0"), line, begin, greeting)
+        self._wires[bus] = wire
+        for name, table in tables.items():
+            self.listening[name] = Listening(
+                name,
+                table["simulator"],
+                address,
+                table.get("serial") if serve in SERVES_TEXT else None,
+                table.get("unit"),
+                line if serve in {"pty", "modbus-rtu"} else None,
+                table.get("period", "1 s"),
+                table.get("driver_options", {}),
+            )
+
+    async def _plug_in(self, bus: str, serve: str, listen: str, line: str, begin: Any, greeting: bytes) -> tuple[Wire, str]:  # noqa: ANN401
+        host, _, port = listen.rpartition(":")
+        if serve in {"pty", "modbus-rtu"}:
+            pty = PtyLine(begin, self._pty_folder / bus, line, greeting)
+            await pty.plug_in()
+            return pty, str(pty.path)
+        server = (HislipPort if serve == "hislip" else TcpPort)(begin, host, int(port))
+        await server.plug_in()
+        scheme = {"hislip": "TCPIP::{}::hislip0,{}::INSTR", "rtu-tcp": "rtu+tcp://{}:{}"}.get(serve, "tcp://{}:{}")
+        return server, scheme.format(host, server.port)
+
+    def _speaker(self, name: str, table: Mapping[str, Any]) -> Speaker:
+        faults = Faults.from_table(table.get("faults", {})).chooser(f"{self._seed(name)}/faults")
+        return Speaker(name, faults, self._truth, self._born)
+
+    def _seed(self, name: str) -> str:
+        return f"{self._document.get('seed', 1)}/{name}"
+
+
+def _check(document: Mapping[str, Any]) -> None:
+    problems = [f"{key}: unknown; a lab file has seed and [instruments.NAME]" for key in document if key not in {"seed", "instruments"}]
+    instruments = document.get("instruments")
+    if not isinstance(instruments, dict) or not instruments:
+        problems.append("[instruments]: missing; write one table [instruments.NAME] for each instrument")
+        instruments = {}
+    units: set[tuple[str, object]] = set()
+    for name, table in instruments.items():
+        problems += [f"[instruments.{name}] {problem}" for problem in _mistakes(name, table)]
+        if isinstance(table, dict) and "unit" in table:
+            key = (table.get("bus", name), table["unit"])
+            if key in units:
+                problems.append(f"[instruments.{name}] unit: {table['unit']} is taken on bus {key[0]}")
+            units.add(key)
+    if problems:
+        raise LabError("\n".join(problems))
+
+
+def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # straight from TOML
+    if not isinstance(table, dict):
+        return ["is no table"]
+    problems = [f"{key}: unknown; known are {', '.join(sorted(KEYS))}" for key in table if key not in KEYS]
+    kind, serve = table.get("simulator"), table.get("serve")
+    if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
+        problems.append("the name may have letters, digits, - and _ only")
+    if kind not in TEXT and kind not in REGISTERS:
+        return [*problems, f"simulator: {kind!r} is none; known are {', '.join(sorted({*TEXT, *REGISTERS}))}"]
+    ways = SERVES_TEXT if kind in TEXT else SERVES_REGISTERS
+    if serve not in ways:
+        problems.append(f"serve: {serve!r} is no way for {kind}; use {', '.join(ways)}")
+    if kind in TEXT and not str(table.get("serial", "")).startswith("SIM"):
+        problems.append('serial: must begin with "SIM", so that nobody takes its readings for real ones')
+    if kind in REGISTERS and not (isinstance(table.get("unit"), int) and 1 <= table["unit"] <= 247):
+        problems.append("unit: a Modbus unit from 1 to 247 is needed")
+    if re.fullmatch(r"[^\s]+:\d{1,5}", str(table.get("listen", "127.0.0.1:0"))) is None:
+        problems.append(f'listen: {table["listen"]!r} is no "host:port"')
+    if "line" in table and re.fullmatch(r"\d+ [78][NEO][12]", str(table["line"])) is None:
+        problems.append(f'line: {table["line"]!r} is no line setting such as "9600 8N1"')
+    known = [one.name for one in inspect.signature({**TEXT, **REGISTERS}[kind]).parameters.values() if one.kind == one.KEYWORD_ONLY]
+    problems += [f"options: unknown {key}; known are {', '.join(known)}" for key in table.get("options", {}) if key not in known]
+    try:
+        Faults.from_table(table.get("faults", {}))
+    except ValueError as error:
+        problems.append(f"faults: {error}")
+    return problems

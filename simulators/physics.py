@@ -1,0 +1,76 @@
+"""True quantities as functions of time: small combinators with a seed; same instant, same value.
+
+Time is in seconds since the lab was switched on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Sequence
+
+Quantity = Callable[[float], float]
+
+
+def constant(value: float) -> Quantity:
+    """Never change."""
+    return lambda _: value
+
+
+def added(*parts: Quantity) -> Quantity:
+    """Add quantities."""
+    return lambda t: sum(part(t) for part in parts)
+
+
+def swing(amplitude: float, period: float, phase: float = 0.0) -> Quantity:
+    """Swing as a room does over a day: `amplitude` around zero, once in `period` seconds."""
+    return lambda t: amplitude * math.sin(2 * math.pi * (t / period + phase))
+
+
+def drift(per_hour: float) -> Quantity:
+    """Run away slowly."""
+    return lambda t: per_hour * t / 3600
+
+
+def noise(sigma: float, seed: str) -> Quantity:
+    """Scatter with standard deviation `sigma`: independent for each millisecond, the same for the same one."""
+
+    def at(t: float) -> float:
+        digest = hashlib.blake2b(f"{seed}/{round(t * 1000)}".encode(), digest_size=8).digest()
+        return random.Random(digest).gauss(0.0, sigma)
+
+    return at
+
+
+def steps(levels: Sequence[float], hold: float, settling: float) -> Quantity:
+    """Go through `levels`, `hold` seconds each, approaching each one exponentially with time constant `settling`.
+
+    This is what a balance sees while loads come and go.
+    """
+
+    def at(t: float) -> float:
+        place = int(t // hold)
+        since = t - place * hold
+        target = levels[place % len(levels)]
+        before = levels[(place - 1) % len(levels)] if place else target
+        return target + (before - target) * math.exp(-since / settling)
+
+    return at
+
+
+def settled(hold: float, settling: float) -> Callable[[float], bool]:
+    """Tell whether `steps` with the same times has come to rest: ten time constants after the load."""
+    return lambda t: t < hold or t % hold > 10 * settling
+
+
+def hysteresis(source: Quantity, width: float, look_back: float = 60.0) -> Quantity:
+    """Lag behind `source` by up to half of `width`, on the side it comes from."""
+    return lambda t: source(t) - math.copysign(width / 2, source(t) - source(max(0.0, t - look_back)))
+
+
+def callendar_van_dusen(celsius: float, r0: float = 100.0) -> float:
+    """Give the resistance in ohms of an industrial platinum thermometer (IEC 60751:2008, 4.2) at `celsius`."""
+    a, b, c = 3.9083e-3, -5.775e-7, -4.183e-12
+    below = c * (celsius - 100) * celsius**3 if celsius < 0 else 0.0
+    return r0 * (1 + a * celsius + b * celsius**2 + below)

@@ -1,0 +1,100 @@
+"""Serves a conversation on a pseudo-terminal as a serial line does: found by a stable name, as slow as its baud rate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import tty
+from pathlib import Path
+
+from simulators.conversation import Begin, Conversation
+
+CHUNK_SECONDS = 0.004
+"""A UART hands over what it has every few milliseconds; finer steps would only cost processor time."""
+
+
+def seconds_per_character(line: str) -> float:
+    """Give the time of one character of a line setting such as "9600 8N1"."""
+    baud, frame = line.split()[:2]
+    return (1 + int(frame[0]) + (frame[1] != "N") + int(frame[2])) / int(baud)
+
+
+class PtyLine:
+    """A pseudo-terminal behind a symbolic link, as udev makes them in /dev/serial/by-id.
+
+    A pseudo-terminal has no parity: whoever opens it asks for eight bits without. Characters take the time of the real
+    line in both directions.
+    """
+
+    def __init__(self, begin: Begin, path: Path, line: str, greeting: bytes = b"") -> None:
+        self.path = path
+        self._begin = begin
+        self._greeting = greeting
+        self._character = seconds_per_character(line)
+        self._master = self._slave = -1
+        self._conversation: Conversation = begin()
+        self._heard_until = 0.0
+        self._said_until = 0.0
+        self._unsaid = bytearray()
+        self._saying: asyncio.TimerHandle | None = None
+
+    async def plug_in(self) -> None:
+        """Make the terminal and the link to it."""
+        self._master, self._slave = pty.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)
+        self.path.symlink_to(os.ttyname(self._slave))
+        self._conversation = self._begin()
+        asyncio.get_running_loop().add_reader(self._master, self._read)
+        if self._greeting:
+            self._write(self._greeting)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._master, 4096)
+        except (BlockingIOError, OSError):
+            return
+        loop = asyncio.get_running_loop()
+        # The instrument has a request when its last character has come through the line.
+        self._heard_until = max(self._heard_until, loop.time()) + len(data) * self._character
+        loop.call_at(self._heard_until, self._conversation.hear, data, self._write)
+
+    def _write(self, data: bytes) -> None:
+        self._unsaid += data
+        if self._saying is None:
+            self._said_until = asyncio.get_running_loop().time()
+            self._say_next()
+
+    def _say_next(self) -> None:
+        count = min(len(self._unsaid), max(1, int(CHUNK_SECONDS / self._character)))
+        if not count:
+            self._saying = None
+            return
+        self._said_until += count * self._character
+        self._saying = asyncio.get_running_loop().call_at(self._said_until, self._said, count)
+
+    def _said(self, count: int) -> None:
+        if self._master < 0:
+            return
+        with contextlib.suppress(BlockingIOError):  # nobody reads: a real line loses the characters, too
+            os.write(self._master, self._unsaid[:count])
+        del self._unsaid[:count]
+        self._say_next()
+
+    async def unplug(self) -> None:
+        """Take the terminal away; whoever has it open gets an error."""
+        if self._master < 0:
+            return
+        asyncio.get_running_loop().remove_reader(self._master)
+        if self._saying is not None:
+            self._saying.cancel()
+            self._saying = None
+        self._unsaid.clear()
+        os.close(self._master)
+        os.close(self._slave)
+        self._master = self._slave = -1
+        self.path.unlink(missing_ok=True)

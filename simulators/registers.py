@@ -1,0 +1,25 @@
+"""How numbers lie in 16-bit registers, in this package's own words."""
+
+from __future__ import annotations
+
+import struct
+
+
+def single_high_first(value: float) -> tuple[int, int]:
+    """Give a single as two registers, the high word first."""
+    high, low = struct.unpack(">HH", struct.pack(">f", value))
+    return high, low
+
+
+def single_low_first(value: float) -> tuple[int, int]:
+    """Give a single as two registers, the low word first."""
+    high, low = single_high_first(value)
+    return low, high
+
+
+def digits_of(value: float) -> str | None:
+    """Give the digits that a single holds; None where it holds no number."""
+    (held,) = struct.unpack(">f", struct.pack(">f", value))
+    if held != held or held in {float("inf"), float("-inf")}:  # noqa: PLR0124  # not-a-number is not itself
+        return None
+    return next(text for text in (f"{held:.{n}g}" for n in range(6, 18)) if struct.pack(">f", float(text)) == struct.pack(">f", held))

@@ -1,0 +1,60 @@
+"""Sends the answers of one instrument at their time, spoils those that a fault was chosen for, and notes the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from simulators.faults import FaultChooser
+from simulators.instrument import Answer
+from simulators.truth import Truth
+
+Write = Callable[[bytes], None]
+SWAPPED = "SIM0SWAPPED"
+
+
+@dataclass(slots=True)
+class Speaker:
+    """One instrument's mouth; `born` is the monotonic instant at which the lab was switched on."""
+
+    name: str
+    faults: FaultChooser
+    truth: Truth
+    born: float
+    _pending: set[asyncio.TimerHandle] = field(default_factory=set)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the lab was switched on."""
+        return time.monotonic() - self.born
+
+    def forget(self) -> None:
+        """Drop what was going to be said."""
+        for handle in self._pending:
+            handle.cancel()
+        self._pending.clear()
+
+    def say(self, request: bytes, answer: Answer, write: Write) -> None:
+        """Send an answer after its delay, or what a fault makes of it."""
+        kind = self.faults.next(self.now)
+        delay = answer.delay + (self.faults.faults.late_s if kind == "late" else 0.0)
+        if delay <= 0:
+            self._send(request, answer, kind, write)
+            return
+        loop = asyncio.get_running_loop()
+
+        def send() -> None:
+            self._pending.discard(handle)
+            self._send(request, answer, kind, write)
+
+        handle = loop.call_later(delay, send)
+        self._pending.add(handle)
+
+    def _send(self, request: bytes, answer: Answer, kind: str | None, write: Write) -> None:
+        self.truth.note(self.name, request, answer.reply, answer.values, kind)
+        if kind is None or kind == "late":
+            write(answer.reply)
+        elif spoiled := self.faults.spoil(kind, request, answer.reply):
+            write(spoiled)

@@ -1,0 +1,59 @@
+"""An Isotech milliK with one switch box before it.
+
+Source: milliK manual 923 issue 1.10, section 8.1; MSLNZ msl-equipment `isotech/millik.py` and its example session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from simulators.instrument import Answer, Spoken
+from simulators.physics import Quantity, added, callendar_van_dusen, noise, swing
+
+
+@dataclass(slots=True)
+class MilliK(Spoken):
+    """A thermometer with a resistance at each channel."""
+
+    serial: str = "SIM-P0004"
+    resistances: Mapping[str, Quantity] = field(default_factory=lambda: {"1": lambda _: 100.00012})
+    integration: float = 0.3
+    remote: bool = False
+
+    def answer(self, request: bytes, now: float) -> Answer | None:
+        """Follow a line of settings to its READ?."""
+        channel, said = "1", None
+        for part in request.decode("ascii", "replace").upper().split(";"):
+            match part.split():
+                case ["MILLIK:REMOTE"]:
+                    self.remote = True
+                case ["MILLIK:LOCAL"]:
+                    self.remote = False
+                case ["MILL:LIST?"]:
+                    said = Answer(
+                        b"Isothermal Technology,millisKanner,SIM-P2593,2.01\r"
+                        + f"Isothermal Technology,milliK,{self.serial},4.0.0\r".encode()
+                    )
+                case ["SENSE:CHANNEL", number]:
+                    channel = number
+                case ["READ?"] if channel in self.resistances:
+                    said = self._read(channel, now)
+        return said
+
+    def _read(self, channel: str, now: float) -> Answer:
+        digits = f"{self.resistances[channel](now):.5f}"
+        # At the front panel the instrument is slower; the factor is a guess, that it is slower is in the manual.
+        delay = self.integration if self.remote else 3 * self.integration
+        return Answer(f"{digits}\r".encode(), {f"resistance-{channel}": digits}, delay)
+
+
+def milli_k(serial: str, seed: str, *, celsius: float = 25.0, noise_ohm: float = 1e-5) -> MilliK:
+    """Make a milliK with a thermometer of 100 ohms at 0 degrees in a bath of about `celsius` on channels 1 and 2."""
+    bath = added(lambda _: celsius, swing(0.05, 900.0))
+
+    def probe(number: str) -> Quantity:
+        scatter = noise(noise_ohm, f"{seed}/{number}")
+        return lambda t: callendar_van_dusen(bath(t)) + scatter(t)
+
+    return MilliK(serial=serial, resistances={"1": probe("1"), "2": probe("2")}, ends=(b"\r\n", b"\r"))
