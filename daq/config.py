@@ -6,13 +6,18 @@ in a config: a password or token comes from a file, from systemd's credentials o
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -43,6 +48,12 @@ def size(value: object) -> object:
         if match is not None:
             return int(match[1]) * _SIZES[match[2]]
     raise ValueError(f'{value!r} is no size; write a number and a unit in quotes, as in "512 MiB" or "2 GiB"')
+
+
+def _period(value: float) -> float:
+    if value < 0.001:
+        raise ValueError("is shorter than 1 ms")
+    return value
 
 
 def _name(value: object) -> object:
@@ -121,7 +132,7 @@ class InstrumentTable(Table):
     address: str = Field(description='"/dev/serial/by-id/…", "tcp://host:port", "rtu+tcp://host:port" or a VISA resource name')
     serial: str | None = Field(None, description="serial number that the instrument must answer with at each connect")
     identified: bool = Field(True, description="false: this instrument has no way to ask for its serial number")
-    period: Duration = Field(description="time between readings, on a grid of the wall clock")
+    period: Annotated[Duration, AfterValidator(_period)] = Field(description="time between readings, on a grid of the wall clock")
     line: str | None = Field(None, description='serial line, as in "9600 8N1"; default: factory setting of the driver')
     unit: int | None = Field(None, ge=0, le=255, description="Modbus unit (1 to 247)")
     echo: bool = Field(False, description="true: the RS-485 adapter gives back what was sent")
@@ -201,13 +212,51 @@ def load(path: Path, model: type[T]) -> T:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError([f"{path}: {line}" for line in _explain(error)]) from error
+        raise ConfigError([f"{path}: {line}" for line in explain(error, model)]) from error
 
 
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        *tables, key = [str(part) for part in problem["loc"]] or ["file"]
-        place = f"[{'.'.join(tables)}] {key}" if tables else key
-        lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
-    return lines
+_SECRETS = {"password": "password_file", "token": "token_file", "secret": "password_file", "passwd": "password_file"}
+
+
+def explain(error: ValidationError, model: type[Table] | None = None) -> list[str]:
+    """Put each mistake that pydantic found into words: place, what is wrong, what would be right."""
+    return [f"{_place(problem['loc'])}: {_advice(problem, model)}" for problem in error.errors()]
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    *tables, key = [str(part) for part in location] or ["file"]
+    return f"[{'.'.join(tables)}] {key}" if tables else key
+
+
+def _advice(problem: ErrorDetails, model: type[Table] | None) -> str:
+    key = str(problem["loc"][-1]) if problem["loc"] else ""
+    match problem["type"]:
+        case "missing":
+            return "missing"
+        case "extra_forbidden" if key in _SECRETS:
+            return f"no secret belongs into a config; write it into a file and name that as {_SECRETS[key]}"
+        case "extra_forbidden":
+            known = _keys_beside(problem["loc"], model)
+            near = difflib.get_close_matches(key, known, 1)
+            return f'unknown; did you mean "{near[0]}"?' if near else f"unknown; known are {', '.join(known)}"
+        case "literal_error":
+            return f"{problem['input']!r} is not possible; use {problem['ctx']['expected']}"
+        case _:
+            return problem["msg"].removeprefix("Value error, ")
+
+
+def _keys_beside(location: tuple[int | str, ...], model: type[BaseModel] | None) -> list[str]:
+    """Give the keys that the table of a mistake may have."""
+    for part in location[:-1]:
+        if model is None:
+            break
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else model
+        model = next((one for one in _models(annotation)), model)
+    return sorted(model.model_fields) if model is not None else []
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -92,6 +92,7 @@ class Server:
     folder: Path
     port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
+    grace: float = 10.0
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     name = "server"
@@ -137,6 +138,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 env=os.environ | dict(self.environment),
+                start_new_session=True,  # Ctrl-C is for whoever started it, who then ends everything in its order
                 preexec_fn=die_with_parent,
             )
         deadline = time.monotonic() + READY_WITHIN
@@ -152,15 +154,20 @@ class Server:
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Ask it to end; kill it where it does not within 10 s."""
+        """Ask it to end; kill it where it does not within `grace` seconds."""
         await self._end(signal.SIGTERM)
+
+    async def ended(self) -> None:
+        """Return when the process has ended by itself."""
+        while self._process is not None and self._process.poll() is None:
+            await asyncio.sleep(0.1)
 
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         process.send_signal(how)
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + self.grace
         while process.poll() is None:
             if time.monotonic() > deadline:
                 process.kill()

@@ -50,6 +50,7 @@ class StationService:
         ]
         self.started = clock.monotonic()
         self.acquiring = True
+        self._waiting_readings = 0
         self.spool.on_trouble = lambda what: log.error("spool: %s; readings wait in memory", what)
         self.spool.on_drop = self._dropped
 
@@ -116,6 +117,7 @@ class StationService:
             await self._drain()
             for task in (road, beat):
                 task.cancel()
+            self._waiting_readings = await self.spool.count_waiting(b"reading,")
             await self.spool.close()
         self._write_ledger()
 
@@ -149,7 +151,8 @@ class StationService:
     def _write_ledger(self) -> None:
         """Leave the last count beside the spool, for whoever started this station."""
         path = self.spool_path.with_name("ledger.json")
-        path.write_text(json.dumps(self.status() | {"state": "offline"}, indent=1))
+        said = self.status() | {"state": "offline", "waiting_readings": self._waiting_readings}
+        path.write_text(json.dumps(said, indent=1))
 
 
 async def run_station(config: StationConfig) -> None:

@@ -151,6 +151,14 @@ class Spool:
         stored = len(self._done) - quarantined - dropped
         return Ledger(self.committed, stored, self.committed - len(self._done), quarantined, dropped)
 
+    async def count_waiting(self, prefix: bytes) -> int:
+        """Count the waiting records whose lines begin with `prefix`."""
+        count, start = 0, 1
+        while (run := await self.run_from(start, COMMIT_ROWS)) is not None:
+            start = run[0] + len(run[1])
+            count += sum(line.startswith(prefix) for line in run[1])
+        return count
+
     async def flush(self) -> None:
         """Return when everything put so far is committed."""
         last = self._next - 1

@@ -20,10 +20,16 @@ Asked = TypeVar("Asked", contravariant=True)
 class Link(Protocol[Asked]):
     """One wire to one instrument.
 
-    `ask` never has two requests in flight, clears old input before each question, and after a failure first waits
-    until the wire is quiet. It raises Silent (no whole answer in time) or Lost (the wire is gone); after Lost the
-    next `ask` opens again. `close` is safe at any time and more than once.
+    `open` on a link that is open already says that its last answer was not believed: the next question then waits
+    until no late answer can come. `ask` never has two requests in flight, clears old input before each question, and
+    after a failure first waits until the wire is quiet. It raises Silent (no whole answer in time), Lost (the wire is
+    gone, or another instrument on it has opened it anew since) or Unreadable (bytes that cannot be one answer); after
+    Lost the next `ask` opens again. `close` is safe at any time and more than once. `sent` is the monotonic instant at
+    which the last question really went out: the wait for a shared wire, or for a suspect one, is no part of a reading.
     """
+
+    @property
+    def sent(self) -> float: ...
 
     async def open(self) -> None: ...
 
@@ -94,9 +100,9 @@ class Instrument(Generic[Q]):
         if not self._trusted:
             await self.connect()
         self._trusted = False  # a cancelled question leaves the wire suspect, too
-        asked = self.monotonic()
         raw = await self.link.ask(poll.query)
         answered = self.monotonic()
+        asked = self.link.sent
         samples = _checked(poll, raw)
         self._trusted = True
         return Answer(samples, raw, poll.query.show(raw), asked, answered)

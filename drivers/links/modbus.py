@@ -42,6 +42,7 @@ class ModbusUnit:
         self._settle = settle
         self._settle_first = settle_first
         self._opening: int | None = None
+        self.sent = 0.0
         self._not_before = 0.0
         self._answered = 0.0
         self._frames: dict[Registers, Frame] = {}
@@ -72,6 +73,7 @@ class ModbusUnit:
                 answer = await wire.ask(
                     self._opening or 0, frame.next(), frame.measure, query.timeout, _GARBAGE_GAP
                 )
+                self.sent = wire.sent
             answered = True
         except InstrumentError as error:
             raise self._with_name(error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class StreamLink:
         self._echo = echo
         self._settle_first = settle_first
         self._opening: int | None = None
+        self.sent = 0.0
 
     async def open(self) -> None:
         """Open; where it is open already, the wire is suspect: who opens again did not believe it."""
@@ -47,12 +49,14 @@ class StreamLink:
         async with wire.turn:
             try:
                 if isinstance(query, Listen):
+                    self.sent = asyncio.get_running_loop().time()
                     return await wire.listen(opening, query.end, query.timeout)
                 if not query.end:
                     await wire.tell(opening, query.command)
                     return b""
                 measure = _measure(query.end, query.command if self._echo else b"")
                 answer = await wire.ask(opening, query.command, measure, query.timeout, self._settle)
+                self.sent = wire.sent
             except Lost:
                 self._opening = None
                 raise

@@ -81,6 +81,11 @@ class VisaLink:
             late = Silent(f"{self._name}: no whole answer within {query.timeout:g} s")
             return await self._run(lambda: session.ask(query), query.timeout + _MARGIN, late)
 
+    @property
+    def sent(self) -> float:
+        """Monotonic instant at which the last question went out."""
+        return self._session.sent
+
     async def close(self) -> None:
         """Close the session as soon as the library lets go of it; waits for nothing."""
         self._open = False
@@ -123,6 +128,7 @@ class _Session:
         self._backend = backend
         self._open_timeout = open_timeout
         self._resource: MessageBasedResource | None = None
+        self.sent = 0.0
 
     def open(self) -> bytes:
         self.close()
@@ -145,6 +151,7 @@ class _Session:
             milliseconds = round(1000 * query.timeout)
             if resource.timeout != milliseconds:
                 resource.timeout = milliseconds
+            self.sent = time.monotonic()
             resource.write_raw(query.command)
             return self._read(resource, time.monotonic() + query.timeout) if query.end else b""
 

@@ -24,6 +24,7 @@ class Wire:
         """`pause` is the silence in seconds that must lie between two frames."""
         self.name = name
         self.turn = asyncio.Lock()
+        self.sent = 0.0
         self._connect = connect
         self._pause = pause
         self._connection: Connection | None = None
@@ -62,6 +63,7 @@ class Wire:
         connection = await self._ready(opening)
         answered = False
         try:
+            self.sent = asyncio.get_running_loop().time()
             answer = await connection.ask(command, measure, within)
             answered = True
         finally:

@@ -31,12 +31,14 @@ class Wire:
     delay: float = 0.02
     opened: int = 0
     asked: list[bytes] = field(default_factory=list)
+    sent: float = 0.0
 
     async def open(self) -> None:
         self.opened += 1
 
     async def ask(self, query: Any) -> bytes:
         self.asked.append(query.command)
+        self.sent = self.clock.monotonic()
         await self.clock.sleep_until(self.clock.monotonic() + self.delay)
         return self.answer(query.command)
 

@@ -55,7 +55,7 @@ async def test_a_late_answer_is_never_taken_for_another(bench: Bench) -> None:
 
 
 async def test_a_late_answer_as_slow_as_the_manual_allows(bench: Bench) -> None:
-    """It comes just before the settle time ends; a next question asked at once would still await its own answer."""
+    """It comes just before the settle time ends, when a question asked at once would await its own answer."""
     link = bench.link(settle=0.15)
 
     def after(seconds: float) -> Script:
@@ -185,7 +185,7 @@ async def test_two_answers_to_one_question_are_none(bench: Bench) -> None:
 
 @only_bytes
 async def test_what_came_unasked_is_no_answer(bench: Bench) -> None:
-    """A second answer comes after the first; the loop has read it when the next question is asked, or not yet."""
+    """A second answer comes after the first; the loop has read it before the next question, or not yet."""
     mouths: list[Mouth] = []
 
     async def remember(mouth: Mouth) -> None:

@@ -57,7 +57,7 @@ def _hislip(kind: int, parameter: int, payload: bytes = b"") -> bytes:
 
 
 class Vxi11Peer(TcpPeer):
-    """A VXI-11 instrument that is asked on its own port, without a portmapper; one output queue for all sessions."""
+    """A VXI-11 instrument on its own port, without a portmapper; one output queue for all sessions."""
 
     @cached_property
     def said(self) -> asyncio.Queue[bytes]:

@@ -1,0 +1,155 @@
+"""The command `daq`: what can be done, with an example each. The work is in `daq.commands`, loaded when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Read the instruments of a laboratory into InfluxDB over MQTT: nothing lost, nothing invented.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 78 a mistake in a config.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Log = Annotated[Literal["auto", "human", "journal", "json"], typer.Option(help="Form of the log lines on standard error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, see configs/station.example.toml.")]
+
+
+@app.command(epilog="Example: daq run /etc/daq/station.toml")
+def run(config: Config, log: Log = "auto", verbose: Verbose = False) -> None:
+    """Read the instruments of a station until SIGTERM or Ctrl-C."""
+    from daq.commands.services import run_station_command
+
+    run_station_command(config, log, verbose=verbose)
+
+
+@app.command(epilog="Example: daq bridge /etc/daq/bridge.toml")
+def bridge(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, see configs/bridge.example.toml.")],
+    log: Log = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Store what arrives over MQTT in InfluxDB, or in an archive file, until SIGTERM or Ctrl-C."""
+    from daq.commands.services import run_bridge_command
+
+    run_bridge_command(config, log, verbose=verbose)
+
+
+@app.command(epilog="Example: make demo, or daq demo --seconds 10 --json")
+def demo(
+    seconds: Annotated[float | None, typer.Option(help="End after this time and say what became of every reading.")] = None,
+    as_json: Json = False,
+    influx: Annotated[str | None, typer.Option(help="URL of an InfluxDB to use; token in DAQ_INFLUXDB_TOKEN.")] = None,
+    database: Annotated[str, typer.Option(help="Bucket or database of --influx.")] = "daq",
+    org: Annotated[str, typer.Option(help="Organisation of --influx.")] = "",
+    lab: Annotated[Path | None, typer.Option(help="Lab file; default: the seven instruments.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep all files in this folder.")] = None,
+) -> None:
+    """Show the whole road on this machine: simulated lab, broker, station, bridge and database."""
+    from daq.demo import DemoOptions, run_demo
+
+    raise typer.Exit(run_demo(DemoOptions(seconds, as_json, influx, database, org, lab, keep)))
+
+
+@app.command(epilog="Example: daq simulate configs/lab.simulated.toml --station station.toml")
+def simulate(
+    lab: Annotated[Path, typer.Argument(metavar="LAB", help="Lab file, see configs/lab.simulated.toml.")],
+    truth: Annotated[Path | None, typer.Option(help="Write what was really sent to this file, one JSON object a line.")] = None,
+    station: Annotated[Path | None, typer.Option(help="Write the config of a station that reads this lab.")] = None,
+    ports: Annotated[Path, typer.Option(help="Folder for the simulated serial ports.")] = Path("ports"),
+    as_json: Json = False,
+) -> None:
+    """Serve a simulated laboratory on real wires and say where each instrument listens, until Ctrl-C."""
+    from daq.commands.simulate import simulate_command
+
+    simulate_command(lab, truth, station, ports, as_json=as_json)
+
+
+@app.command(epilog="Example: daq check /etc/daq/station.toml")
+def check(
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Config files of stations or bridges.")],
+    as_json: Json = False,
+) -> None:
+    """Check config files in full, without opening anything; exit 78 where one has a mistake."""
+    from daq.commands.check import check_command
+
+    check_command(configs, as_json=as_json)
+
+
+@app.command(epilog="Example: daq drivers mt-sics")
+def drivers(
+    name: Annotated[str | None, typer.Argument(help="One driver, with its options.")] = None, as_json: Json = False
+) -> None:
+    """List the instruments that can be read."""
+    from daq.commands.drivers import drivers_command
+
+    drivers_command(name, as_json=as_json)
+
+
+@app.command(epilog="Example: daq read balance-1 --config /etc/daq/station.toml --raw")
+def read(
+    instrument: Annotated[str, typer.Argument(help="Name of the instrument in the config.")],
+    config: Annotated[Path, typer.Option(help="Config of the station.")] = Path("/etc/daq/station.toml"),
+    raw: Annotated[bool, typer.Option("--raw", help="Show the bytes of the answer.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take one reading now and show it; nothing is stored."""
+    from daq.commands.read import read_command
+
+    read_command(instrument, config, raw=raw, as_json=as_json)
+
+
+@app.command(epilog="Example: daq status --config /etc/daq/station.toml")
+def status(
+    config: Annotated[Path, typer.Option(help="Config of the station.")] = Path("/etc/daq/station.toml"),
+    as_json: Json = False,
+) -> None:
+    """Ask a running station how it is; exit 1 where it is offline or silent."""
+    from daq.commands.status import status_command
+
+    status_command(config, as_json=as_json)
+
+
+@app.command(epilog="Example: daq schema station > station.schema.json")
+def schema(kind: Annotated[Literal["station", "bridge"], typer.Argument(help="Which config.")] = "station") -> None:
+    """Print the JSON Schema of a config file, for editors that check TOML."""
+    from daq.commands.schema import schema_command
+
+    schema_command(kind)
+
+
+@app.command(epilog="Example: daq export --archive archive.sqlite --instrument balance-1 -o balance-1.csv")
+def export(
+    archive: Annotated[Path | None, typer.Option(help="Archive file of a bridge.")] = None,
+    spool: Annotated[Path | None, typer.Option(help="Spool file of a stopped station: the rows that it keeps.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="This instrument only.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="From this UTC time on, as in 2026-11-24T08:00.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Up to, not including, this UTC time.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default: standard output.")] = None,
+) -> None:
+    """Write readings as CSV: UTC stamps in nanoseconds, digits as the instrument sent them."""
+    from daq.commands.export import export_command
+
+    export_command(archive, spool, instrument, (start, end), output)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from daq import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; mistakes of a user end in words and an exit code, mistakes of a programmer in a traceback."""
+    app()

@@ -1,0 +1,47 @@
+"""`daq check`: every mistake of a config, in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+from daq.commands.failing import CONFIG
+from daq.config import BridgeConfig, ConfigError, load
+from daq.installation import load_station
+
+
+def check_command(paths: list[Path], *, as_json: bool) -> None:
+    """Check each file as what it is; exit 78 where one has a mistake."""
+    found = {str(path): _problems(path) for path in paths}
+    if as_json:
+        sys.stdout.write(json.dumps({path: {"ok": not problems, "problems": problems} for path, problems in found.items()}) + "\n")
+    else:
+        for path, problems in found.items():
+            sys.stdout.writelines(f"{problem}\n" for problem in problems or [f"{path}: good"])
+    if any(found.values()):
+        sys.exit(CONFIG)
+
+
+def _problems(path: Path) -> list[str]:
+    try:
+        if _is_bridge(path):
+            config = load(path, BridgeConfig)
+            config.broker.password()
+            if config.influxdb is not None:
+                config.influxdb.token()
+        else:
+            load_station(path).broker.password()
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _is_bridge(path: Path) -> bool:
+    """A bridge has a database or an archive, a station has instruments."""
+    try:
+        keys = set(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return False
+    return not keys & {"station", "instruments"} and bool(keys & {"influxdb", "archive", "share", "name"})

@@ -1,0 +1,79 @@
+"""`daq status`: how a running station is, as it says itself over MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from daq.batch import topic
+from daq.commands.failing import config_errors, fail
+from daq.config import StationConfig
+from daq.installation import load_station
+from daq.mqtt import BrokerError, connect
+
+ANSWERS_WITHIN = 5.0
+STALE = 20.0
+"""A station says how it is every 5 s; one that has not for this long is not well, whatever its last word was."""
+
+
+def status_command(path: Path, *, as_json: bool) -> None:
+    """Show the status; exit 1 where the station is offline or silent."""
+    with config_errors():
+        config = load_station(path)
+    try:
+        said = asyncio.run(_ask(config))
+    except (BrokerError, TimeoutError) as error:
+        fail(str(error) or f"station {config.station}: nothing known at the broker; was it ever started?")
+    age = time.time() - said.get("at_ns", 0) / 1e9
+    offline = said.get("state") == "offline" or age > STALE
+    if as_json:
+        sys.stdout.write(json.dumps(said | {"age_s": round(age, 1)}) + "\n")
+    else:
+        _show(said, age, offline=offline)
+    if offline:
+        sys.exit(1)
+
+
+async def _ask(config: StationConfig) -> dict[str, Any]:
+    broken: Exception = TimeoutError()
+    for host in config.broker.addresses:
+        for version in (5, 4):
+            try:
+                async with connect(config.broker, f"daq-status-{os.getpid()}", host, version=version) as connection:
+                    await connection.subscribe(topic(config.station, "status"))
+                    async with asyncio.timeout(ANSWERS_WITHIN):
+                        async for message in connection.messages():
+                            said: dict[str, Any] = json.loads(message.payload)
+                            return said
+            except (BrokerError, TimeoutError) as error:
+                broken = error
+    raise broken
+
+
+def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
+    console = Console()
+    if "acquired" not in said:
+        console.print(f"station {said.get('station')} is offline", markup=False)
+        return
+    state = f"silent for {age:.0f} s" if offline and said["state"] != "offline" else said["state"]
+    console.print(f"station {said['station']} on {said['host']}: {state}, up {said['uptime_s']:.0f} s, daq {said['version']}", markup=False)
+    console.print(
+        f"acquired {said['acquired']} = stored {said['stored']} + spooled {said['spooled']} + quarantined {said['quarantined']}"
+        + (f" + dropped {said['dropped']}" if said["dropped"] else ""),
+        markup=False,
+    )
+    table = Table("instrument", "state", "serial", "readings", "errors", "missed", "last", "last error", box=None, header_style="bold")
+    for name, one in said["instruments"].items():
+        last = f"{time.time() - one['last_at_ns'] / 1e9:.1f} s ago" if one["last_at_ns"] else "-"
+        table.add_row(
+            name, one["state"], one["serial"] or "-", *(str(one[key]) for key in ("readings", "errors", "missed")), last, one["last_error"]
+        )
+    console.print(table)

@@ -1,0 +1,70 @@
+"""Log lines for whoever reads them: a person at a terminal, systemd's journal, or a machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import Literal
+
+Form = Literal["auto", "human", "journal", "json"]
+
+_PRIORITY = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+_COLOUR = {logging.CRITICAL: "1;31", logging.ERROR: "31", logging.WARNING: "33", logging.DEBUG: "2"}
+
+
+class Journal(logging.Formatter):
+    """One line with its priority in front, as sd-daemon(3) describes; the journal adds the time itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record; a traceback keeps the priority on each of its lines."""
+        mark = f"<{_PRIORITY.get(record.levelno, 6)}>"
+        return "\n".join(mark + line for line in super().format(record).splitlines() or [""])
+
+
+class Human(logging.Formatter):
+    """Time, level and message, in colours where there are any."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(message)s", "%H:%M:%S")
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        line = super().format(record)
+        colour = _COLOUR.get(record.levelno) if self._colours else None
+        return f"\x1b[{colour}m{line}\x1b[0m" if colour else line
+
+
+class Json(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        said = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(said, ensure_ascii=False)
+
+
+def configure(form: Form = "auto", *, verbose: bool = False) -> None:
+    """Send all log lines to standard error in `form`; "auto" asks who listens there."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "auto":
+        form = "journal" if "JOURNAL_STREAM" in os.environ else "human"
+    if form == "journal":
+        handler.setFormatter(Journal("%(message)s"))
+    elif form == "json":
+        handler.setFormatter(Json())
+    else:
+        handler.setFormatter(Human(colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    for chatty in ("pymodbus", "pyvisa", "asyncio", "aiosqlite"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
