@@ -5,43 +5,25 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import subprocess
 import sys
 import time
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from daq.demo import Program
 from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
 
 Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
 ROOT = Path(__file__).parents[2]
 DAQ = Path(sys.executable).with_name("daq")
-
-
-@dataclass
-class Program(Server):
-    """One `daq` command as a process of its own; it has started when `appears` exists."""
-
-    program: Path = DAQ
-    arguments: Sequence[str] = ()
-    appears: Path | None = None
-
-    name = "daq"
-
-    def command(self) -> Sequence[str]:
-        return self.arguments
-
-    async def ready(self) -> bool:
-        return self.appears is None or (self.appears.exists() and self.appears.stat().st_size > 0)
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace") if (self.folder / "log").exists() else ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,6 @@ class World:
     station: Program
     bridge: Program
     name: str = "lab"
-    _ends: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
     def truth_file(self) -> Path:
@@ -112,8 +93,6 @@ class World:
         ]
 
     def _exported(self) -> list[Stored]:
-        import subprocess
-
         said = subprocess.run(
             [DAQ, "export", "--archive", self.archive], capture_output=True, text=True, check=True, timeout=60
         ).stdout
@@ -136,8 +115,14 @@ class World:
         deadline = time.monotonic() + within
         while (found := len(await self.stored())) < count:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{found} of {count} readings after {within} s\n{self.station.log}\n{self.bridge.log}")
+                raise AssertionError(f"{found} of {count} readings after {within} s\n{log_of(self.station)}\n{log_of(self.bridge)}")
             await asyncio.sleep(0.1)
+
+
+def log_of(program: Server) -> str:
+    """Give what a program has written so far."""
+    path = program.folder / "log"
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 async def influxql(database: Database, query: str) -> list[dict[str, Any]]:
@@ -178,13 +163,13 @@ async def world(folder: Path, lab: Path, kind: str = "archive", *, start: bool =
         folder,
         Mosquitto(mosquitto, folder / "broker"),
         make_database(kind, folder / "database"),
-        Program(
-            folder=folder / "simulators",
-            arguments=["simulate", str(lab), "--truth", str(folder / "truth.jsonl"), "--station", str(folder / "lab.toml")],
+        Program.command_of_daq(
+            folder / "simulators",
+            *("simulate", str(lab), "--truth", str(folder / "truth.jsonl"), "--station", str(folder / "lab.toml")),
             appears=folder / "lab.toml",
         ),
-        Program(folder=folder / "station", arguments=["run", str(folder / "station.toml")]),
-        Program(folder=folder / "bridge", arguments=["bridge", str(folder / "bridge.toml")]),
+        Program.command_of_daq(folder / "station", "run", str(folder / "station.toml")),
+        Program.command_of_daq(folder / "bridge", "bridge", str(folder / "bridge.toml")),
     )
     running: list[Server] = [one for one in (made.broker, made.database, made.simulators) if one is not None]
     try:
@@ -235,11 +220,10 @@ def compare(truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1
         assert key not in seen, f"doubled: {key}"
         seen.add(key)
         half = round(reading.rtt_ms * 1e6 / 2) + 2_000
-        fitting = [
-            index
-            for index, one in enumerate(answers[reading.instrument])
-            if reading.channel in one["values"] and reading.at - half <= one["at_ns"] <= reading.at + half
-        ]
+        given = answers[reading.instrument]
+        first = bisect_left(given, reading.at - half, key=lambda one: one["at_ns"])
+        last = bisect_right(given, reading.at + half, key=lambda one: one["at_ns"])
+        fitting = [index for index in range(first, last) if reading.channel in given[index]["values"]]
         assert len(fitting) == 1, f"{len(fitting)} answers of the simulator fit {reading}"
         true = answers[reading.instrument][fitting[0]]
         assert true["fault"] in {None, "none"}, f"stored from a faulty answer: {reading} {true}"
