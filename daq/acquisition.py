@@ -1,4 +1,4 @@
-"""Reads every instrument on its grid and hands Readings to the spool; what was not read becomes an Event with its cause.
+"""Reads every instrument on its grid; what was read goes to the spool, and so does why something was not.
 
 Instants lie on an absolute grid of the monotonic clock, aligned to multiples of the period on the wall clock. A tick
 that was missed is counted and never made up. One instrument's trouble costs the others nothing.
@@ -37,7 +37,8 @@ STEP = 0.050
 class Queue(Protocol):
     """Where records go: the spool."""
 
-    def put(self, record: Record) -> int: ...
+    def put(self, record: Record) -> int:
+        """Take a record and give its number."""
 
 
 @dataclass(slots=True)
@@ -51,11 +52,22 @@ class Station:
     grid: int = 0
     """Counts the steps of the wall clock: whoever holds an older number aligns its grid again."""
 
-    def event(self, kind: EventKind, text: str, *, instrument: str = "", at: int | None = None, **more: Any) -> None:
+    def event(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        instrument: str = "",
+        at: int | None = None,
+        until: int | None = None,
+        missed: int = 0,
+        raw: str = "",
+    ) -> None:
         """Put an event on the road and into the log."""
         level = logging.INFO if kind in {EventKind.START, EventKind.STOP, EventKind.CONNECT} else logging.WARNING
         log.log(level, "%s%s: %s", f"{instrument}: " if instrument else "", kind, text)
-        self.queue.put(Event(self.name, kind, text, self.clock.utc_ns() if at is None else at, instrument, **more))
+        stamp = self.clock.utc_ns() if at is None else at
+        self.queue.put(Event(self.name, kind, text, stamp, instrument, until, missed, raw))
 
 
 @dataclass(slots=True)
@@ -142,7 +154,14 @@ class Follower:
             at = max(middle, self._stamps.get(channel.name, 0) + 1)  # two readings never share a stamp
             self._stamps[channel.name] = self.last_at = at
             reading = Reading(
-                self._series[channel.name], at, sample.value, sample.status, answer.text, rtt, self.instrument.identified, simulated
+                self._series[channel.name],
+                at,
+                sample.value,
+                sample.status,
+                answer.text,
+                rtt,
+                self.instrument.identified,
+                simulated,
             )
             self.station.queue.put(reading)
             self.readings += 1
@@ -199,7 +218,7 @@ class Follower:
 
 
 async def watch_clock(station: Station) -> None:
-    """Report when the wall clock is set, and let every instrument align its grid again; stored stamps stay as they are."""
+    """Report when the wall clock is set, and let every instrument align its grid again."""
     clock = station.clock
     offset = clock.utc_ns() - clock.monotonic() * NANOSECONDS
     while True:

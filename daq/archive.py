@@ -29,14 +29,17 @@ CREATE TABLE IF NOT EXISTS point (
 """
 
 _LINE = re.compile(r"((?:\\.|[^\\ ])+) (.+) (-?\d{1,19})", re.ASCII)
-_FIELD = re.compile(r'([A-Za-z_]+)=(?:"((?:[^"\\]|\\.)*)"|(true|false)|(-?\d+)i|(-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?))(?:,|$)', re.ASCII)
+_FIELD = re.compile(
+    r'([A-Za-z_]+)=(?:"((?:[^"\\]|\\.)*)"|(true|false)|(-?\d+)i|(-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?))(?:,|$)',
+    re.ASCII,
+)
 
 Value = str | bool | int | float
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point: measurement, tags, fields, and its stamp in UTC nanoseconds; `text_of` gives a number's digits as sent."""
+    """One point with its stamp in UTC nanoseconds; `text_of` gives the digits of a number as sent."""
 
     measurement: str
     tags: dict[str, str]
@@ -56,7 +59,7 @@ class Archive:
         self._ids: dict[str, int] = {}
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines, durably; Refused where one of them is no line of this road, Unavailable where the disk fails."""
+        """Write all lines, durably; Refused where one is no line of this road, Unavailable where the disk fails."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines)
 
     def _write(self, lines: Sequence[bytes]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daq.clock import Clock
-    from daq.mqtt import Connection
+    from daq.mqtt import Connection, Message
     from daq.sink import Sink
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Bridge:
         log.info("bridge %s takes %s", self.name, pattern)
 
     async def _shares(self, connection: Connection) -> bool:
-        """Prove the broker's shared subscriptions by a message to ourselves: some brokers grant them and deliver nothing."""
+        """Prove shared subscriptions by a message to ourselves: some brokers grant them and deliver nothing."""
         if connection.shares:
             await connection.subscribe(f"$share/{self._share}-{self.name}/{self._probe}")
             await connection.publish(self._probe, b"proof", 1)
@@ -96,7 +96,10 @@ class Bridge:
                 async with asyncio.timeout(PROOF_WITHIN):
                     await self._proof.wait()
         if not self._proof.is_set():
-            log.warning("%s does not share subscriptions: run one bridge only, or name share = false", connection.place)
+            log.warning(
+                "%s does not share subscriptions: run one bridge only, or name share = false",
+                connection.place,
+            )
         return self._proof.is_set()
 
     @property
@@ -109,12 +112,10 @@ class Bridge:
                 self._proof.set()
                 continue
             try:
-                batch = Batch.decode(message.payload)
-                if (sender := station_of(message.topic)) != batch.station:
-                    raise Malformed(f"a batch of station {batch.station!r} on the topic of {sender!r}")
+                batch = _batch_of(message)
             except Malformed as error:
                 self.counters.malformed += 1
-                log.error("%s: thrown away, no batch of daq/1: %s", message.topic, error)
+                log.warning("%s: thrown away, no batch of daq/1: %s", message.topic, error)
                 continue
             self._keep(batch)
             self._arrived.set()
@@ -165,7 +166,10 @@ class Bridge:
         """Store what is good of `batches`, however long the database needs, and say so to each station."""
         strange = [_strange_lines(batch) for batch in batches]
         lines = [
-            line for batch, odd in zip(batches, strange, strict=True) for place, line in enumerate(batch.lines) if place not in odd
+            line
+            for batch, odd in zip(batches, strange, strict=True)
+            for place, line in enumerate(batch.lines)
+            if place not in odd
         ]
         refused = await self._persist(lines) if lines else {}
         acks: dict[tuple[str, str], Ack] = {}
@@ -180,7 +184,10 @@ class Bridge:
             self._count(batch, rejected)
             known = acks.get((batch.station, batch.epoch), Ack(batch.epoch, (), (), self.name))
             stored = [*known.stored, *_ranges(batch, rejected)]
-            words = [*known.rejected, *(Rejection(batch.first + place, said) for place, said in sorted(rejected.items()))]
+            words = [
+                *known.rejected,
+                *(Rejection(batch.first + place, said) for place, said in sorted(rejected.items())),
+            ]
             acks[batch.station, batch.epoch] = Ack(batch.epoch, stored, words, self.name)
         return [(station, epoch, ack) for (station, epoch), ack in acks.items()]
 
@@ -204,7 +211,11 @@ class Bridge:
                 continue
             if self.counters.state != "ready":
                 log.info("%s stores again", self._sink.name)
-            self.counters.state, self.counters.last_error, self.counters.database = "ready", "", self._sink.name
+            self.counters.state, self.counters.last_error, self.counters.database = (
+                "ready",
+                "",
+                self._sink.name,
+            )
             return refused
 
     def _alarm(self, error: SinkError) -> None:
@@ -220,6 +231,14 @@ class Bridge:
             status = {"bridge": self.name, "at_ns": self._clock.utc_ns()} | asdict(self.counters)
             await connection.publish(f"daq/1/_bridges/{self.name}", json.dumps(status).encode(), 1, retain=True)
             await self._clock.sleep_until(self._clock.monotonic() + STATUS)
+
+
+def _batch_of(message: Message) -> Batch:
+    """Read a batch; Malformed where it is none, or comes on the topic of another station."""
+    batch = Batch.decode(message.payload)
+    if (sender := station_of(message.topic)) != batch.station:
+        raise Malformed(f"a batch of station {batch.station!r} on the topic of {sender!r}")
+    return batch
 
 
 def _size(batch: Batch) -> int:

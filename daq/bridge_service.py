@@ -59,5 +59,7 @@ async def _feed_watchdog(bridge: Bridge, clock: SystemClock) -> None:
         if not bridge.counters.waiting_batches or clock.monotonic() - bridge.progress < STUCK:
             notify.watchdog()
         counters = bridge.counters
-        notify.status(f"{counters.state}: {counters.stored} stored, {counters.rejected} rejected {counters.last_error}".strip())
+        notify.status(
+            f"{counters.state}: {counters.stored} stored, {counters.rejected} rejected {counters.last_error}".strip()
+        )
         await clock.sleep_until(clock.monotonic() + 2.0)

@@ -1,4 +1,4 @@
-"""The command `daq`: what can be done, with an example each. The work is in `daq.commands`, loaded when it is asked for."""
+"""The command `daq`: what can be done, with an example each; the work is in `daq.commands`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Log = Annotated[Literal["auto", "human", "journal", "json"], typer.Option(help="Form of the log lines on standard error.")]
+Log = Annotated[
+    Literal["auto", "human", "journal", "json"], typer.Option(help="Form of the log lines on standard error.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, see configs/station.example.toml.")]
 
@@ -45,7 +47,9 @@ def bridge(
 
 @app.command(epilog="Example: make demo, or daq demo --seconds 10 --json")
 def demo(
-    seconds: Annotated[float | None, typer.Option(help="End after this time and say what became of every reading.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="End after this time and say what became of every reading.")
+    ] = None,
     as_json: Json = False,
     influx: Annotated[str | None, typer.Option(help="URL of an InfluxDB to use; token in DAQ_INFLUXDB_TOKEN.")] = None,
     database: Annotated[str, typer.Option(help="Bucket or database of --influx.")] = "daq",
@@ -62,7 +66,9 @@ def demo(
 @app.command(epilog="Example: daq simulate configs/lab.simulated.toml --station station.toml")
 def simulate(
     lab: Annotated[Path, typer.Argument(metavar="LAB", help="Lab file, see configs/lab.simulated.toml.")],
-    truth: Annotated[Path | None, typer.Option(help="Write what was really sent to this file, one JSON object a line.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Write what was really sent to this file, one JSON object a line.")
+    ] = None,
     station: Annotated[Path | None, typer.Option(help="Write the config of a station that reads this lab.")] = None,
     ports: Annotated[Path, typer.Option(help="Folder for the simulated serial ports.")] = Path("ports"),
     as_json: Json = False,
@@ -86,7 +92,8 @@ def check(
 
 @app.command(epilog="Example: daq drivers mt-sics")
 def drivers(
-    name: Annotated[str | None, typer.Argument(help="One driver, with its options.")] = None, as_json: Json = False
+    name: Annotated[str | None, typer.Argument(help="One driver, with its options.")] = None,
+    as_json: Json = False,
 ) -> None:
     """List the instruments that can be read."""
     from daq.commands.drivers import drivers_command
@@ -119,7 +126,9 @@ def status(
 
 
 @app.command(epilog="Example: daq schema station > station.schema.json")
-def schema(kind: Annotated[Literal["station", "bridge"], typer.Argument(help="Which config.")] = "station") -> None:
+def schema(
+    kind: Annotated[Literal["station", "bridge"], typer.Argument(help="Which config.")] = "station",
+) -> None:
     """Print the JSON Schema of a config file, for editors that check TOML."""
     from daq.commands.schema import schema_command
 

@@ -13,9 +13,11 @@ NANOSECONDS = 1_000_000_000
 class Clock(Protocol):
     """The two times of a station: monotonic seconds for pacing, UTC nanoseconds for stamps."""
 
-    def monotonic(self) -> float: ...
+    def monotonic(self) -> float:
+        """Give seconds that no operator can set."""
 
-    def utc_ns(self) -> int: ...
+    def utc_ns(self) -> int:
+        """Give the wall clock in nanoseconds since 1970 UTC."""
 
     async def sleep_until(self, instant: float) -> None:
         """Return at or after the monotonic `instant`, never before."""

@@ -10,13 +10,22 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic_core import ErrorDetails
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -36,7 +45,9 @@ def duration(value: object) -> object:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)", value.strip())
         if match is None:
-            raise ValueError(f'"{value}" is no duration; write a number and a unit, as in "500 ms", "2 s", "5 min", "30 d"')
+            raise ValueError(
+                f'"{value}" is no duration; write a number and a unit, as in "500 ms", "2 s", "5 min", "30 d"'
+            )
         return float(match[1]) * _DURATIONS[match[2]]
     raise ValueError(f'{value!r} is no duration; write a number and a unit in quotes, as in "2 s"')
 
@@ -84,8 +95,12 @@ class Tls(Table):
 class Broker(Table):
     """Where the MQTT broker is; several hosts of a cluster are tried in turn."""
 
-    hosts: list[str] = Field(["127.0.0.1:1883"], min_length=1, description='"host" or "host:port", in order of preference')
-    protocol: Literal["auto", "5", "3.1.1"] = Field("auto", description="auto: MQTT 5, or 3.1.1 where the broker knows no more")
+    hosts: list[str] = Field(
+        ["127.0.0.1:1883"], min_length=1, description='"host" or "host:port", in order of preference'
+    )
+    protocol: Literal["auto", "5", "3.1.1"] = Field(
+        "auto", description="auto: MQTT 5, or 3.1.1 where the broker knows no more"
+    )
     user: str | None = None
     password_file: Path | None = Field(
         None, description="file with the password; else credential mqtt-password, else DAQ_MQTT_PASSWORD"
@@ -119,7 +134,9 @@ def _host_and_port(text: str, default: int) -> tuple[str, int]:
 class SpoolTable(Table):
     """The queue on the disk of the station."""
 
-    path: Path | None = Field(None, description="SQLite file; default: spool.sqlite in systemd's state directory, else here")
+    path: Path | None = Field(
+        None, description="SQLite file; default: spool.sqlite in systemd's state directory, else here"
+    )
     keep: Duration = Field(30 * 86400.0, description="how long rows stay on this disk after the database has them")
     limit: Size = Field(2 * 2**30, description="the file never grows beyond this")
     when_full: Literal["drop_oldest", "refuse_new"] = "drop_oldest"
@@ -129,10 +146,14 @@ class InstrumentTable(Table):
     """One instrument: what it is, where it is, which one it must be, and how often it is read."""
 
     driver: str = Field(description="command set, one of those that `daq drivers` lists")
-    address: str = Field(description='"/dev/serial/by-id/…", "tcp://host:port", "rtu+tcp://host:port" or a VISA resource name')
+    address: str = Field(
+        description='"/dev/serial/by-id/…", "tcp://host:port", "rtu+tcp://host:port" or a VISA resource name'
+    )
     serial: str | None = Field(None, description="serial number that the instrument must answer with at each connect")
     identified: bool = Field(True, description="false: this instrument has no way to ask for its serial number")
-    period: Annotated[Duration, AfterValidator(_period)] = Field(description="time between readings, on a grid of the wall clock")
+    period: Annotated[Duration, AfterValidator(_period)] = Field(
+        description="time between readings, on a grid of the wall clock"
+    )
     line: str | None = Field(None, description='serial line, as in "9600 8N1"; default: factory setting of the driver')
     unit: int | None = Field(None, ge=0, le=255, description="Modbus unit (1 to 247)")
     echo: bool = Field(False, description="true: the RS-485 adapter gives back what was sent")
@@ -158,7 +179,8 @@ class InfluxTable(Table):
     org: str = Field("", description="organisation (2.x)")
     user: str | None = Field(None, description="user (1.x)")
     token_file: Path | None = Field(
-        None, description="file with the token or password; else credential influxdb-token, else DAQ_INFLUXDB_TOKEN"
+        None,
+        description="file with the token or password; else credential influxdb-token, else DAQ_INFLUXDB_TOKEN",
     )
     create: bool = Field(False, description="true: create a missing database (1.x)")
 
@@ -178,7 +200,9 @@ class BridgeConfig(Table):
 
     broker: Broker = Broker()
     name: Name | None = Field(None, description="name of this bridge; default: host name and process id")
-    share: Name | Literal[False] = Field("bridges", description="group of bridges that share the work; false: this bridge takes everything")
+    share: Name | Literal[False] = Field(
+        "bridges", description="group of bridges that share the work; false: this bridge takes everything"
+    )
     influxdb: InfluxTable | None = None
     archive: ArchiveTable = ArchiveTable()
 
@@ -215,7 +239,12 @@ def load(path: Path, model: type[T]) -> T:
         raise ConfigError([f"{path}: {line}" for line in explain(error, model)]) from error
 
 
-_SECRETS = {"password": "password_file", "token": "token_file", "secret": "password_file", "passwd": "password_file"}
+_SECRETS = {
+    "password": "password_file",
+    "token": "token_file",
+    "secret": "password_file",
+    "passwd": "password_file",
+}
 
 
 def explain(error: ValidationError, model: type[Table] | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The whole road on one machine, each part a real process as in production: simulators, broker, station, bridge, database."""
+"""The whole road on one machine, each part a real process as in production."""
 
 from __future__ import annotations
 
@@ -117,15 +117,25 @@ class Demo:
     def _write_configs(self) -> None:
         broker = f'[broker]\nhosts = ["127.0.0.1:{self.broker.port}"]\n'
         tables = (self.folder / "lab.toml").read_text()
-        (self.folder / "station.toml").write_text(f'station = "{STATION}"\n{broker}\n{tables[tables.index("[instruments.") :]}')
+        (self.folder / "station.toml").write_text(
+            f'station = "{STATION}"\n{broker}\n{tables[tables.index("[instruments.") :]}'
+        )
         store = f'[archive]\npath = "{self.archive}"\n'
         if self.server is not None:
             self.influx = InfluxTable(
-                url=self.server.url, database=self.server.database, org=self.server.org, token_file=self._token_file(self.server.token)
+                url=self.server.url,
+                database=self.server.database,
+                org=self.server.org,
+                token_file=self._token_file(self.server.token),
             )
         elif self.options.influx:
             token = self._token_file(os.environ.get("DAQ_INFLUXDB_TOKEN"))
-            self.influx = InfluxTable(url=self.options.influx, database=self.options.database, org=self.options.org, token_file=token)
+            self.influx = InfluxTable(
+                url=self.options.influx,
+                database=self.options.database,
+                org=self.options.org,
+                token_file=token,
+            )
         if self.influx is not None:
             rows = self.influx.model_dump(include={"url", "database", "org", "token_file"}, exclude_none=True)
             store = "[influxdb]\n" + "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in rows.items())
@@ -158,7 +168,14 @@ class Demo:
         lab = self.options.lab or default_lab()
         simulators = Program.command_of_daq(
             self.folder / "simulators",
-            *("simulate", str(lab.absolute()), "--station", str(self.folder / "lab.toml"), "--ports", str(self.folder / "ports")),
+            *(
+                "simulate",
+                str(lab.absolute()),
+                "--station",
+                str(self.folder / "lab.toml"),
+                "--ports",
+                str(self.folder / "ports"),
+            ),
             appears=self.folder / "lab.toml",
         )
         bridge = Program.command_of_daq(self.folder / "bridge", "bridge", str(self.folder / "bridge.toml"))
@@ -209,7 +226,8 @@ class Demo:
         ledger = json.loads((self.folder / "station" / "ledger.json").read_text())
         stored = await self._stored()
         instruments = {
-            name: {"acquired": one["readings"], "stored": stored.get(name, 0)} for name, one in ledger["instruments"].items()
+            name: {"acquired": one["readings"], "stored": stored.get(name, 0)}
+            for name, one in ledger["instruments"].items()
         }
         acquired = sum(one["acquired"] for one in instruments.values())
         found = sum(stored.values())
@@ -236,9 +254,8 @@ class Demo:
         epoch = json.loads((self.folder / "station" / "ledger.json").read_text())["epoch"]
         sink = InfluxDb(self.influx)
         try:
-            series = await sink.query(
-                f"SELECT count(status) FROM reading WHERE station = '{STATION}' AND epoch::field = '{epoch}' GROUP BY instrument"
-            )
+            mine = f"station = '{STATION}' AND epoch::field = '{epoch}'"
+            series = await sink.query(f"SELECT count(status) FROM reading WHERE {mine} GROUP BY instrument")  # noqa: S608  # both are ours
         finally:
             await sink.close()
         return {one["tags"]["instrument"]: one["values"][0][1] for one in series}
@@ -268,7 +285,9 @@ def run_demo(options: DemoOptions) -> int:
     if options.as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        words = "acquired {acquired} readings, stored {stored}, spooled {spooled}, quarantined {quarantined}, lost {lost}"
+        words = (
+            "acquired {acquired} readings, stored {stored}, spooled {spooled}, quarantined {quarantined}, lost {lost}"
+        )
         sys.stdout.write(words.format(**result) + "\n")
     with suppress(BrokenPipeError):
         sys.stdout.flush()

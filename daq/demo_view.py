@@ -66,13 +66,21 @@ class View:
                 str(known.get("readings", "")),
             )
         head = Text("daq demo: simulated instruments, real wires", style="bold")
-        return Group(head, Text(), table, Text(), *(Text(line, style="dim") for line in [self.counts(), *self.places, "Ctrl-C ends it"]))
+        return Group(
+            head,
+            Text(),
+            table,
+            Text(),
+            *(Text(line, style="dim") for line in [self.counts(), *self.places, "Ctrl-C ends it"]),
+        )
 
     def counts(self) -> str:
         """Say where the records are."""
         if "acquired" not in self.status:
             return "waiting for the station …"
-        return "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(**self.status)
+        return "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(
+            **self.status
+        )
 
     async def show(self, console: Console) -> None:
         """Show it until cancelled."""

@@ -1,4 +1,4 @@
-"""The InfluxDB sink: asks the server what it is, writes by the door that this generation has, and says truly what became of it.
+"""The InfluxDB sink: asks the server what it is, and writes by the door that this generation has.
 
 InfluxDB 1.8 and newer, 2, 3 and VictoriaMetrics take `/api/v2/write`, through influxdb-client's async writer with ready
 bytes. The 1.x that Debian and Ubuntu ship knows only `/write`. The client's batching writer is never used: after some
@@ -146,7 +146,9 @@ def _generation(version: str, build: str, health: int) -> Generation:
     match = re.match(r"(\d+)\.(\d+)", version)
     if match is None:
         # VictoriaMetrics names no version; whoever answers /health without one gets the newer door.
-        return Generation("VictoriaMetrics or compatible", version or "?", "/api/v2/write" if health != 404 else "/write")
+        return Generation(
+            "VictoriaMetrics or compatible", version or "?", "/api/v2/write" if health != 404 else "/write"
+        )
     major, minor = int(match[1]), int(match[2])
     door = "/api/v2/write" if (major, minor) >= (1, 8) else "/write"
     return Generation(f"InfluxDB{' ' + build if build else ''}", version, door)
@@ -163,7 +165,9 @@ def _verdict(status: int, words: str, retry_after: object, database: str) -> Sin
         return Misconfigured(f"the database refuses the token: {said}")
     if status == 404:
         return Misconfigured(f"there is no database or bucket {database!r}: {said}")
-    seconds = float(retry_after) if isinstance(retry_after, str | int | float) and str(retry_after).isdecimal() else None
+    seconds = (
+        float(retry_after) if isinstance(retry_after, str | int | float) and str(retry_after).isdecimal() else None
+    )
     return Unavailable(f"the database cannot store now: {said}", seconds)
 
 

@@ -1,4 +1,4 @@
-"""From the config of one instrument to the Instrument that can be read: driver, options, link; and what can be wrong there."""
+"""From the config of an instrument to the Instrument that can be read, and what can be wrong on the way."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
     from daq.config import InstrumentTable
     from drivers.driver import Driver
+
+MISSING_SERIAL = (
+    "serial: missing; write the serial number that stands on the instrument (`daq read` shows what it answers), "
+    "or identified = false if its readings may be stored without that check"
+)
 
 
 def load_station(path: Path) -> StationConfig:
@@ -87,10 +92,7 @@ def _problems(tables: Mapping[str, InstrumentTable]) -> list[str]:
 def _identity_problems(table: InstrumentTable, *, asks: bool) -> list[str]:
     match asks, table.identified, table.serial:
         case True, True, None:
-            return [
-                "serial: missing; write the serial number that stands on the instrument (`daq read` shows what it answers), "
-                "or identified = false if its readings may be stored without that check"
-            ]
+            return [MISSING_SERIAL]
         case False, True, _:
             return [f"identified: {table.driver} has no way to ask for a serial number; write identified = false"]
         case _:

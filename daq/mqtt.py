@@ -1,4 +1,6 @@
-"""MQTT as the road needs it: stay connected to one host of a list, publish, subscribe, listen. The only importer of aiomqtt.
+"""MQTT as the road needs it: stay connected to one host of a list, publish, subscribe, listen.
+
+The only importer of aiomqtt.
 
     BrokerError
     ├── BrokerLost       the connection could not be made, or broke
@@ -187,7 +189,11 @@ def _tls(broker: Broker) -> ssl.SSLContext | None:
 
 
 async def stay_connected(
-    broker: Broker, client_id: str, serve: Callable[[Connection], Awaitable[None]], *, will: Message | None = None
+    broker: Broker,
+    client_id: str,
+    serve: Callable[[Connection], Awaitable[None]],
+    *,
+    will: Message | None = None,
 ) -> None:
     """Connect, let `serve` work until the connection ends, and begin again with the next host; for ever.
 
@@ -202,7 +208,11 @@ async def stay_connected(
         try:
             async with connect(broker, client_id, address, version=versions[version], will=will) as connection:
                 log.info("connected to %s (MQTT %s)", connection.place, "5" if versions[version] == 5 else "3.1.1")
-                versions, version, said = (versions[version],), 0, ""  # what it understood once it will understand again
+                versions, version, said = (
+                    (versions[version],),
+                    0,
+                    "",
+                )  # what it understood once it will understand again
                 started = asyncio.get_running_loop().time()
                 try:
                     await _serve_until_lost(connection, serve)

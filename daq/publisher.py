@@ -118,7 +118,11 @@ class Publisher:
                 last = first + len(lines) - 1
                 self._under_way[first] = (last, self._clock.monotonic() + RESEND)
                 self._sent_up_to = max(self._sent_up_to, last)
-                await connection.publish(topic(self.station, "data"), Batch(self.station, self._spool.epoch, first, lines).encode(), 1)
+                await connection.publish(
+                    topic(self.station, "data"),
+                    Batch(self.station, self._spool.epoch, first, lines).encode(),
+                    1,
+                )
                 self.progress = self._clock.monotonic()
             self.progress = self._clock.monotonic()
             await self._work.wait()

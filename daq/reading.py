@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from drivers.sample import Status
-
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from drivers.sample import Status
 
 
 @dataclass(frozen=True, slots=True)

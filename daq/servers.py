@@ -131,7 +131,7 @@ class Server:
         """Start it and wait until it answers; on the same port and with the same files as before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # found by us
+            self._process = subprocess.Popen(  # noqa: S603, ASYNC220  # found by us; forking takes a millisecond
                 [self.program, *self.command()],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -139,7 +139,7 @@ class Server:
                 stderr=log,
                 env=os.environ | dict(self.environment),
                 start_new_session=True,  # Ctrl-C is for whoever started it, who then ends everything in its order
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  # one system call, no Python lock is taken
             )
         deadline = time.monotonic() + READY_WITHIN
         while not await self.ready():
@@ -159,7 +159,7 @@ class Server:
 
     async def ended(self) -> None:
         """Return when the process has ended by itself."""
-        while self._process is not None and self._process.poll() is None:
+        while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110  # a child has no event
             await asyncio.sleep(0.1)
 
     async def _end(self, how: signal.Signals) -> None:
@@ -177,7 +177,9 @@ class Server:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.stop()
 
 
@@ -233,9 +235,10 @@ class InfluxDb1(Server):
     async def start(self) -> None:
         """Start it and create the database."""
         await super().start()
-        async with aiohttp.ClientSession() as session, session.post(
-            f"{self.url}/query", data={"q": f'CREATE DATABASE "{self.database}"'}
-        ) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self.url}/query", data={"q": f'CREATE DATABASE "{self.database}"'}) as answer,
+        ):
             answer.raise_for_status()
 
 
@@ -275,7 +278,10 @@ class InfluxDb2(Server):
             "bucket": self.database,
             "token": self.token,
         }
-        async with aiohttp.ClientSession() as session, session.post(f"{self.url}/api/v2/setup", json=setup) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self.url}/api/v2/setup", json=setup) as answer,
+        ):
             if answer.status not in {201, 422}:  # 422: it was set up before
                 raise ServerError(f"InfluxDB could not be set up: {answer.status} {await answer.text()}")
 
@@ -296,7 +302,11 @@ class VictoriaMetrics(Server):
 
     def command(self) -> Sequence[str]:
         """Keep every file in the folder."""
-        return [f"-httpListenAddr=127.0.0.1:{self.port}", f"-storageDataPath={self.folder}/data", "-retentionPeriod=100y"]
+        return [
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+            f"-storageDataPath={self.folder}/data",
+            "-retentionPeriod=100y",
+        ]
 
     async def ready(self) -> bool:
         """Whether `/health` says OK."""
@@ -305,7 +315,10 @@ class VictoriaMetrics(Server):
 
 async def _answers(url: str, status: int) -> bool:
     try:
-        async with aiohttp.ClientSession() as session, session.get(url, timeout=aiohttp.ClientTimeout(2.0)) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(url, timeout=aiohttp.ClientTimeout(2.0)) as answer,
+        ):
             return answer.status == status
     except (aiohttp.ClientError, TimeoutError):
         return False

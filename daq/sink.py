@@ -13,7 +13,7 @@ class SinkError(Exception):
 
 
 class Unavailable(SinkError):
-    """Not now (time-out, lost link, 429, 5xx): keep the lines and try again after `retry_after` seconds or a back-off."""
+    """Not now (time-out, lost link, 429, 5xx): keep the lines, try again after `retry_after` seconds or a back-off."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -40,7 +40,8 @@ class Sink(Protocol):
     async def write(self, lines: Sequence[bytes]) -> None:
         """Return when all lines are stored durably; raises a SinkError otherwise."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give everything back; safe more than once."""
 
 
 async def store(sink: Sink, lines: Sequence[bytes], start: int = 0) -> dict[int, str]:

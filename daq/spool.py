@@ -1,4 +1,4 @@
-"""The only queue: every record of a station, numbered at once, durable milliseconds later, kept until the database has it.
+"""The only queue: every record of a station, durable within milliseconds, kept until the database has it.
 
 `put` never waits. A thread of its own commits what has gathered, with one fsync, and only then may a record leave the
 station. At any moment acquired = stored + spooled + quarantined + dropped, and a dropped range is an event.
@@ -61,7 +61,11 @@ class Spool:
     """The spool of a station, used from the event loop that opened it."""
 
     def __init__(
-        self, path: Path, limit: int, keep: float = 30 * 86400.0, when_full: Literal["drop_oldest", "refuse_new"] = "drop_oldest"
+        self,
+        path: Path,
+        limit: int,
+        keep: float = 30 * 86400.0,
+        when_full: Literal["drop_oldest", "refuse_new"] = "drop_oldest",
     ) -> None:
         """Open `path`, at most `limit` bytes; rows stay `keep` seconds after they were stored. Raises SpoolError."""
         self._file = SpoolFile(path, limit)
@@ -92,7 +96,7 @@ class Spool:
     # -- what the event loop calls
 
     def put(self, record: Record) -> int:
-        """Number a record and hand it to the disk; never waits. SpoolFull where the disk has failed for too long."""
+        """Give a record its number and hand it to the disk; never waits. SpoolFull where the disk fails for long."""
         if len(self._pending) >= WAITING_IN_MEMORY:
             raise SpoolFull(f"{WAITING_IN_MEMORY} records wait for the disk of the spool")
         seq = self._next
@@ -103,7 +107,7 @@ class Spool:
         return seq
 
     async def run_from(self, start: int, lines: int) -> tuple[int, list[bytes]] | None:
-        """Give the first unbroken run of waiting records from number `start` on, at most `lines`; None where there is none."""
+        """Give the first unbroken run of waiting records from `start` on, at most `lines`; None where there is none."""
         while (first := self._done.next_missing(start)) <= self.committed:
             beyond = self._done.next_present(first) or self.committed + 1
             last = min(first + lines - 1, beyond - 1, self.committed)
@@ -226,7 +230,11 @@ class Spool:
 
     def _gather(self) -> Changes:
         # One popleft at a time: the event loop appends to these queues meanwhile.
-        return Changes(list(islice(_taken(self._pending), COMMIT_ROWS)), list(_taken(self._stored)), list(_taken(self._rejected)))
+        return Changes(
+            list(islice(_taken(self._pending), COMMIT_ROWS)),
+            list(_taken(self._stored)),
+            list(_taken(self._rejected)),
+        )
 
     def _commit(self, changes: Changes) -> None:
         """Write `changes`, however long the disk refuses; while closing, one failure is the last."""

@@ -1,4 +1,4 @@
-"""The SQLite file under the spool: its tables, its one transaction, its checksums. Synchronous; knows no thread and no loop."""
+"""The SQLite file under the spool: its tables, its one transaction, its checksums; knows no thread and no loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ PRUNE_ROWS = 2_000
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, line BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS record (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, line BLOB NOT NULL, crc INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS stored (first INTEGER PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dropped (first INTEGER PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL);
@@ -53,10 +55,10 @@ class Changes:
 
 
 class SpoolFile:
-    """An open spool file; `stored`, `quarantined` and `dropped` are the numbers of the rows that are not waiting any more."""
+    """An open spool file; `stored`, `quarantined` and `dropped` are the rows that are not waiting any more."""
 
     def __init__(self, path: Path, limit: int) -> None:
-        """Open or create `path` (at most `limit` bytes); SpoolError where it is in use, of another version or damaged."""
+        """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or damaged."""
         self._lock = _lock(path)
         try:
             self._connection = _connect(path, limit)
@@ -70,7 +72,9 @@ class SpoolFile:
             raise SpoolError(f"{path}: written by another version of daq (schema {schema}, this one knows {SCHEMA})")
         self.stored = Ranges(self._connection.execute("SELECT first, last FROM stored ORDER BY first"))
         self.dropped = Ranges(self._connection.execute("SELECT first, last FROM dropped ORDER BY first"))
-        self.quarantined = Ranges((seq, seq) for (seq,) in self._connection.execute("SELECT seq FROM quarantine ORDER BY seq"))
+        self.quarantined = Ranges(
+            (seq, seq) for (seq,) in self._connection.execute("SELECT seq FROM quarantine ORDER BY seq")
+        )
         self.last = max(self._scalar("SELECT max(seq) FROM record"), self.stored.last, self.dropped.last)
 
     def _meta(self, key: str, default: str) -> str:
@@ -96,7 +100,8 @@ class SpoolFile:
         run = self._connection
         run.execute("BEGIN IMMEDIATE")
         run.executemany(
-            "INSERT INTO record VALUES (?, ?, ?, ?)", ((seq, at, line, zlib.crc32(line)) for seq, at, line in changes.rows)
+            "INSERT INTO record VALUES (?, ?, ?, ?)",
+            ((seq, at, line, zlib.crc32(line)) for seq, at, line in changes.rows),
         )
         for first, last in changes.stored:
             self._write_range("stored", self.stored, first, last)
@@ -118,7 +123,9 @@ class SpoolFile:
         good = [(seq, line) for seq, line, crc in rows if isinstance(line, bytes) and zlib.crc32(line) == crc]
         bad = set(range(first, last + 1)) - {seq for seq, _ in good}
         if bad:
-            self.quarantine({seq: "damaged on the station's disk: missing row or checksum that does not fit" for seq in bad})
+            self.quarantine(
+                dict.fromkeys(bad, "damaged on the station's disk: missing row or checksum that does not fit")
+            )
         return good
 
     def quarantine(self, reasons: dict[int, str]) -> None:
@@ -126,13 +133,14 @@ class SpoolFile:
         now = time.time_ns()
         with self._connection:
             self._connection.executemany(
-                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", ((seq, now, reason) for seq, reason in reasons.items())
+                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)",
+                ((seq, now, reason) for seq, reason in reasons.items()),
             )
         for seq in reasons:
             self.quarantined.add(seq, seq)
 
     def prune(self, before: int) -> int:
-        """Remove the oldest rows that are stored and older than `before` (UTC ns), some thousand at most; gives how many."""
+        """Remove the oldest rows if stored and older than `before` (UTC ns), some thousand at most; gives how many."""
         rows = self._connection.execute("SELECT seq, at FROM record ORDER BY seq LIMIT ?", (PRUNE_ROWS,)).fetchall()
         last = 0
         for seq, at in rows:
@@ -189,4 +197,3 @@ def _connect(path: Path, limit: int) -> sqlite3.Connection:
     for statement in _TABLES.split(";"):
         connection.execute(statement)
     return connection
-

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 from drivers.errors import Unreadable
 from drivers.sample import Sample, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "Channel",
@@ -97,7 +99,9 @@ class Line:
         """Read "9600 8N1", "4800 7E1 xonxoff"; ValueError says what would be right."""
         match = re.fullmatch(r"(\d+)[ -]([78])([NEO])([12])(?: (xonxoff|rtscts))?", text.strip())
         if match is None:
-            raise ValueError(f'"{text}" is no line setting; write baud, bits, parity, stop as in "9600 8N1" or "4800 7E1 xonxoff"')
+            raise ValueError(
+                f'"{text}" is no line setting; write baud, bits, parity, stop as in "9600 8N1" or "4800 7E1 xonxoff"'
+            )
         baud, bits, parity, stop, flow = match.groups()
         return cls(int(baud), int(bits), parity, int(stop), flow or "none")  # type: ignore[arg-type]  # the pattern holds the literals
 
@@ -124,7 +128,7 @@ class Channel:
 class Poll(Generic[Q]):
     """One query and the channels that its one reply feeds.
 
-    `decode` gives one Sample for each channel, in their order, and raises Unreadable for anything the manual does not know.
+    `decode` gives one Sample for each channel, in their order, and raises Unreadable for what the manual does not know.
     """
 
     query: Q

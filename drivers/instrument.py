@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from drivers.sample import Sample
 
-Asked = TypeVar("Asked", contravariant=True)
+Asked_contra = TypeVar("Asked_contra", contravariant=True)
 
 
-class Link(Protocol[Asked]):
+class Link(Protocol[Asked_contra]):
     """One wire to one instrument.
 
     `open` on a link that is open already says that its last answer was not believed: the next question then waits
@@ -29,13 +29,17 @@ class Link(Protocol[Asked]):
     """
 
     @property
-    def sent(self) -> float: ...
+    def sent(self) -> float:
+        """Monotonic instant at which the last question went out."""
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Open where it is not open; Lost where that fails."""
 
-    async def ask(self, query: Asked) -> bytes: ...
+    async def ask(self, query: Asked_contra) -> bytes:
+        """Give the answer to one question."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give the wire back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ class Instrument(Generic[Q]):
     async def read(self, poll: Poll[Q]) -> Answer:
         """Take one reading; connects first when the wire is new or was suspect.
 
-        Raises Silent, Lost, Unreadable or Impostor, and then trusts nothing until the instrument has identified itself again.
+        Raises Silent, Lost, Unreadable or Impostor, and then trusts nothing until the instrument has
+        identified itself again.
         """
         if not self._trusted:
             await self.connect()

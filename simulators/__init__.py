@@ -1,1 +1,1 @@
-"""Simulated instruments: functions of a request and of time, served on real wires. Shares no code with what it tests."""
+"""Simulated instruments: functions of a request and of time, served on real wires."""

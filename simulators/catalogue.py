@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from simulators.balances.mt_sics import mt_sics
 from simulators.balances.sartorius_sbi import sartorius_sbi
 from simulators.climate.vaisala_hmp import vaisala_hmp
 from simulators.climate.vaisala_ptu import vaisala_ptu
-from simulators.instrument import RegisterSimulator, TextSimulator
 from simulators.pressure.digiquartz import digiquartz
 from simulators.pressure.keller_33x import keller_33x
 from simulators.thermometers.milli_k import milli_k
 from simulators.thermometers.scpi_dmm import scpi_dmm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulators.instrument import RegisterSimulator, TextSimulator
 
 TEXT: dict[str, Callable[..., TextSimulator]] = {
     "mt-sics": mt_sics,
@@ -22,5 +26,8 @@ TEXT: dict[str, Callable[..., TextSimulator]] = {
     "digiquartz": digiquartz,
     "vaisala-ptu": vaisala_ptu,
 }
-REGISTERS: dict[str, Callable[..., RegisterSimulator]] = {"vaisala-hmp": vaisala_hmp, "keller-33x": keller_33x}
+REGISTERS: dict[str, Callable[..., RegisterSimulator]] = {
+    "vaisala-hmp": vaisala_hmp,
+    "keller-33x": keller_33x,
+}
 """These have no way to tell a serial number over Modbus."""

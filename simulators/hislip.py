@@ -1,12 +1,15 @@
-"""Serves a text instrument by HiSLIP (IVI-6.1 revision 2.0), as LXI multimeters do; overlap mode and locks are left out."""
+"""Serves a text instrument by HiSLIP (IVI-6.1 revision 2.0), as LXI multimeters do, without overlap mode and locks."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from simulators.conversation import Conversation
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulators.conversation import Conversation
 
 HEADER = struct.Struct("!2sBBIQ")
 (INITIALIZE, INITIALIZE_RESPONSE, FATAL_ERROR, ERROR, ASYNC_LOCK, ASYNC_LOCK_RESPONSE, DATA, DATA_END) = range(8)
@@ -32,7 +35,7 @@ class _Channel(asyncio.Protocol):
         self.transport = transport
         self._open_channels.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it by this name
         self._open_channels.discard(self)
 
     def data_received(self, data: bytes) -> None:

@@ -8,15 +8,13 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from simulators.catalogue import REGISTERS, TEXT
-from simulators.conversation import Conversation, RtuBus, TcpBus, TextConversation, Unit
+from simulators.conversation import Begin, Conversation, RtuBus, TcpBus, TextConversation, Unit
 from simulators.faults import Faults
 from simulators.hislip import HislipPort
 from simulators.pty_line import PtyLine, seconds_per_character
@@ -24,9 +22,25 @@ from simulators.speaker import Speaker
 from simulators.tcp import TcpPort
 from simulators.truth import Truth
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
 SERVES_TEXT = ("pty", "tcp", "hislip")
 SERVES_REGISTERS = ("modbus-tcp", "modbus-rtu", "rtu-tcp")
-KEYS = {"simulator", "serve", "listen", "serial", "line", "unit", "bus", "period", "options", "faults", "driver_options"}
+KEYS = {
+    "simulator",
+    "serve",
+    "listen",
+    "serial",
+    "line",
+    "unit",
+    "bus",
+    "period",
+    "options",
+    "faults",
+    "driver_options",
+}
 
 
 class LabError(Exception):
@@ -36,9 +50,11 @@ class LabError(Exception):
 class Wire(Protocol):
     """What can be unplugged and plugged in again."""
 
-    async def plug_in(self) -> None: ...
+    async def plug_in(self) -> None:
+        """Make it reachable; where it was before."""
 
-    async def unplug(self) -> None: ...
+    async def unplug(self) -> None:
+        """Take it away without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,12 @@ class Listening:
             rows["identified"] = False
         else:
             rows["serial"] = self.serial
-        rows |= {"unit": self.unit, "line": self.line, "simulated": True, "options": dict(self.driver_options)}
+        rows |= {
+            "unit": self.unit,
+            "line": self.line,
+            "simulated": True,
+            "options": dict(self.driver_options),
+        }
         lines = [f"{key} = {_toml(value)}" for key, value in rows.items() if value not in (None, {})]
         return "\n".join([f"[instruments.{self.name}]", *lines])
 
@@ -75,7 +96,9 @@ def _toml(value: object) -> str:
 class Lab:
     """A laboratory that is switched on by `async with`."""
 
-    def __init__(self, document: Mapping[str, Any], *, truth: Path | None = None, pty_folder: Path = Path("lab")) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], *, truth: Path | None = None, pty_folder: Path = Path("lab")
+    ) -> None:
         """Take a lab file that was read; LabError holds every mistake in it."""
         _check(document)
         self.listening: dict[str, Listening] = {}
@@ -98,7 +121,7 @@ class Lab:
         except LabError as error:
             raise LabError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
-    async def __aenter__(self) -> Lab:
+    async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._truth)
         self._born = time.monotonic()
         instruments: dict[str, dict[str, Any]] = self._document["instruments"]
@@ -113,7 +136,9 @@ class Lab:
                 self._stack.callback(task.cancel)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for wire in self._wires.values():
             await wire.unplug()
         await self._stack.aclose()
@@ -161,7 +186,9 @@ class Lab:
                 table.get("driver_options", {}),
             )
 
-    async def _plug_in(self, bus: str, serve: str, listen: str, line: str, begin: Any, greeting: bytes) -> tuple[Wire, str]:  # noqa: ANN401
+    async def _plug_in(
+        self, bus: str, serve: str, listen: str, line: str, begin: Begin, greeting: bytes
+    ) -> tuple[Wire, str]:
         host, _, port = listen.rpartition(":")
         if serve in {"pty", "modbus-rtu"}:
             pty = PtyLine(begin, self._pty_folder / bus, line, greeting)
@@ -181,7 +208,11 @@ class Lab:
 
 
 def _check(document: Mapping[str, Any]) -> None:
-    problems = [f"{key}: unknown; a lab file has seed and [instruments.NAME]" for key in document if key not in {"seed", "instruments"}]
+    problems = [
+        f"{key}: unknown; a lab file has seed and [instruments.NAME]"
+        for key in document
+        if key not in {"seed", "instruments"}
+    ]
     instruments = document.get("instruments")
     if not isinstance(instruments, dict) or not instruments:
         problems.append("[instruments]: missing; write one table [instruments.NAME] for each instrument")
@@ -218,8 +249,14 @@ def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # straight f
         problems.append(f'listen: {table["listen"]!r} is no "host:port"')
     if "line" in table and re.fullmatch(r"\d+ [78][NEO][12]", str(table["line"])) is None:
         problems.append(f'line: {table["line"]!r} is no line setting such as "9600 8N1"')
-    known = [one.name for one in inspect.signature({**TEXT, **REGISTERS}[kind]).parameters.values() if one.kind == one.KEYWORD_ONLY]
-    problems += [f"options: unknown {key}; known are {', '.join(known)}" for key in table.get("options", {}) if key not in known]
+    known = [
+        one.name
+        for one in inspect.signature({**TEXT, **REGISTERS}[kind]).parameters.values()
+        if one.kind == one.KEYWORD_ONLY
+    ]
+    problems += [
+        f"options: unknown {key}; known are {', '.join(known)}" for key in table.get("options", {}) if key not in known
+    ]
     try:
         Faults.from_table(table.get("faults", {}))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Serves a conversation on a pseudo-terminal as a serial line does: found by a stable name, as slow as its baud rate."""
+"""Serves a conversation on a pseudo-terminal: found by a stable name, as slow as its baud rate."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import contextlib
 import os
 import pty
 import tty
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from simulators.conversation import Begin, Conversation
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulators.conversation import Begin, Conversation
 
 CHUNK_SECONDS = 0.004
 """A UART hands over what it has every few milliseconds; finer steps would only cost processor time."""

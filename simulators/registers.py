@@ -22,4 +22,8 @@ def digits_of(value: float) -> str | None:
     (held,) = struct.unpack(">f", struct.pack(">f", value))
     if held != held or held in {float("inf"), float("-inf")}:  # noqa: PLR0124  # not-a-number is not itself
         return None
-    return next(text for text in (f"{held:.{n}g}" for n in range(6, 18)) if struct.pack(">f", float(text)) == struct.pack(">f", held))
+    return next(
+        text
+        for text in (f"{held:.{n}g}" for n in range(6, 18))
+        if struct.pack(">f", float(text)) == struct.pack(">f", held)
+    )

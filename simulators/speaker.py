@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from simulators.faults import FaultChooser
-from simulators.instrument import Answer
-from simulators.truth import Truth
+if TYPE_CHECKING:
+    from simulators.faults import FaultChooser
+    from simulators.instrument import Answer
+    from simulators.truth import Truth
 
 Write = Callable[[bytes], None]
 SWAPPED = "SIM0SWAPPED"

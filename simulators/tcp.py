@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from simulators.conversation import Begin, Conversation
+if TYPE_CHECKING:
+    from simulators.conversation import Begin, Conversation
 
 
 class _Talk(asyncio.Protocol):
@@ -25,7 +27,7 @@ class _Talk(asyncio.Protocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it by this name
         self._open_talks.discard(self)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
 
 FLUSH = 0.1
 
@@ -21,7 +24,14 @@ class Truth:
         self._count = 0
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, instrument: str, request: bytes, reply: bytes, values: Mapping[str, str | None], fault: str | None) -> None:
+    def note(
+        self,
+        instrument: str,
+        request: bytes,
+        reply: bytes,
+        values: Mapping[str, str | None],
+        fault: str | None,
+    ) -> None:
         """Note an answer that was sent at this instant, or would have been."""
         if self._file is None or not values:
             return
@@ -48,11 +58,13 @@ class Truth:
             self._file.write("\n".join(lines) + "\n")
             self._file.flush()
 
-    async def __aenter__(self) -> Truth:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._keep_writing())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._task is not None:
             self._task.cancel()
         self._write()

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daq.commands.failing import CONFIG
 from daq.config import BridgeConfig, ConfigError, load
 from daq.installation import load_station
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def check_command(paths: list[Path], *, as_json: bool) -> None:
     """Check each file as what it is; exit 78 where one has a mistake."""
     found = {str(path): _problems(path) for path in paths}
     if as_json:
-        sys.stdout.write(json.dumps({path: {"ok": not problems, "problems": problems} for path, problems in found.items()}) + "\n")
+        sys.stdout.write(
+            json.dumps({path: {"ok": not problems, "problems": problems} for path, problems in found.items()}) + "\n"
+        )
     else:
         for path, problems in found.items():
             sys.stdout.writelines(f"{problem}\n" for problem in problems or [f"{path}: good"])
@@ -39,7 +44,7 @@ def _problems(path: Path) -> list[str]:
 
 
 def _is_bridge(path: Path) -> bool:
-    """A bridge has a database or an archive, a station has instruments."""
+    """Tell a bridge, which has a database or an archive, from a station, which has instruments."""
     try:
         keys = set(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):

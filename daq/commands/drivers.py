@@ -28,7 +28,13 @@ def drivers_command(name: str | None, *, as_json: bool) -> None:
         table = Table("driver", "instrument", "channels", "wires", "identity", box=None, header_style="bold")
         for one in described:
             channels = ", ".join(f"{channel['name']} [{channel['unit']}]" for channel in one["channels"])
-            table.add_row(one["name"], one["title"], channels.replace("[", r"\["), one["wires"], "yes" if one["identity"] else "no")
+            table.add_row(
+                one["name"],
+                one["title"],
+                channels.replace("[", r"\["),
+                one["wires"],
+                "yes" if one["identity"] else "no",
+            )
         console.print(table)
         console.print("`daq drivers NAME` shows the options of one.", markup=False, style="dim")
         return

@@ -7,15 +7,18 @@ import fcntl
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daq.archive import Point, parse, points
 from daq.commands.failing import fail
 from daq.sink import Refused
 from drivers.sample import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COLUMNS = [
     "time", "time_ns", "station", "instrument", "channel", "quantity", "value", "unit", "status", "status_name",
@@ -25,7 +28,11 @@ EVER = (-(2**63), 2**63 - 1)
 
 
 def export_command(
-    archive: Path | None, spool: Path | None, instrument: str | None, span: tuple[str | None, str | None], output: Path | None
+    archive: Path | None,
+    spool: Path | None,
+    instrument: str | None,
+    span: tuple[str | None, str | None],
+    output: Path | None,
 ) -> None:
     """Write the readings of a span as CSV."""
     if (archive is None) == (spool is None):
@@ -33,7 +40,11 @@ def export_command(
     start, end = (default if text is None else _instant(text) for text, default in zip(span, EVER, strict=True))
     try:
         with ExitStack() as stack:
-            found = points(archive, "reading", start, end) if archive else stack.enter_context(_spooled(spool or Path(), start, end))
+            found = (
+                points(archive, "reading", start, end)
+                if archive
+                else stack.enter_context(_spooled(spool or Path(), start, end))
+            )
             out = stack.enter_context(output.open("w", newline="")) if output else sys.stdout
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(COLUMNS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from daq.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FAILED = 1
 CONFIG = 78

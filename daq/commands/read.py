@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from daq.commands.failing import config_errors, fail
-from daq.config import InstrumentTable
 from daq.installation import load_station, wire
 from drivers.errors import InstrumentError, Unreadable
-from drivers.instrument import Answer, Instrument
 from drivers.links import Wires
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daq.config import InstrumentTable
+    from drivers.instrument import Answer, Instrument
 
 
 def read_command(name: str, path: Path, *, raw: bool, as_json: bool) -> None:
@@ -71,7 +74,13 @@ def _show(instrument: Instrument[Any], answers: list[Answer], *, raw: bool) -> N
     for poll, answer in zip(instrument.driver.polls, answers, strict=True):
         for channel, sample in zip(poll.channels, answer.samples, strict=True):
             value = "-" if sample.value is None else str(sample.value)
-            table.add_row(channel.name, value, channel.unit, sample.status.name.lower(), f"{(answer.answered - answer.asked) * 1000:.1f} ms")
+            table.add_row(
+                channel.name,
+                value,
+                channel.unit,
+                sample.status.name.lower(),
+                f"{(answer.answered - answer.asked) * 1000:.1f} ms",
+            )
     console.print(table)
     if raw:
         for answer in answers:

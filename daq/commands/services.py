@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daq.commands.failing import CONFIG, fail
 from daq.config import BridgeConfig, ConfigError, load
 from daq.installation import load_station
 from daq.logs import Form, configure
 from daq.spool import SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
 log = logging.getLogger("daq")
 

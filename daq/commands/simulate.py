@@ -6,11 +6,14 @@ import asyncio
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daq.commands.failing import CONFIG, fail
 from daq.signals import stop_signals
 from simulators.lab import Lab, LabError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def simulate_command(lab: Path, truth: Path | None, station: Path | None, ports: Path, *, as_json: bool) -> None:
@@ -27,7 +30,10 @@ async def _serve(lab: Lab, station: Path | None, *, as_json: bool) -> None:
     async with lab, stop_signals() as stop:
         if station is not None:
             tables = "\n\n".join(one.station_table() for one in lab.listening.values())
-            _write(station, f'# Written by `daq simulate`: a station that reads the simulated lab.\nstation = "lab"\n\n{tables}\n')
+            _write(
+                station,
+                f'# Written by `daq simulate`: a station that reads the simulated lab.\nstation = "lab"\n\n{tables}\n',
+            )
         if as_json:
             sys.stdout.write(json.dumps({name: asdict(one) for name, one in lab.listening.items()}) + "\n")
         else:

@@ -7,17 +7,20 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from daq.batch import topic
 from daq.commands.failing import config_errors, fail
-from daq.config import StationConfig
 from daq.installation import load_station
 from daq.mqtt import BrokerError, connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daq.config import StationConfig
 
 ANSWERS_WITHIN = 5.0
 STALE = 20.0
@@ -64,16 +67,35 @@ def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
         console.print(f"station {said.get('station')} is offline", markup=False)
         return
     state = f"silent for {age:.0f} s" if offline and said["state"] != "offline" else said["state"]
-    console.print(f"station {said['station']} on {said['host']}: {state}, up {said['uptime_s']:.0f} s, daq {said['version']}", markup=False)
     console.print(
-        f"acquired {said['acquired']} = stored {said['stored']} + spooled {said['spooled']} + quarantined {said['quarantined']}"
+        f"station {said['station']} on {said['host']}: {state}, up {said['uptime_s']:.0f} s, daq {said['version']}",
+        markup=False,
+    )
+    console.print(
+        "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(**said)
         + (f" + dropped {said['dropped']}" if said["dropped"] else ""),
         markup=False,
     )
-    table = Table("instrument", "state", "serial", "readings", "errors", "missed", "last", "last error", box=None, header_style="bold")
+    table = Table(
+        "instrument",
+        "state",
+        "serial",
+        "readings",
+        "errors",
+        "missed",
+        "last",
+        "last error",
+        box=None,
+        header_style="bold",
+    )
     for name, one in said["instruments"].items():
         last = f"{time.time() - one['last_at_ns'] / 1e9:.1f} s ago" if one["last_at_ns"] else "-"
         table.add_row(
-            name, one["state"], one["serial"] or "-", *(str(one[key]) for key in ("readings", "errors", "missed")), last, one["last_error"]
+            name,
+            one["state"],
+            one["serial"] or "-",
+            *(str(one[key]) for key in ("readings", "errors", "missed")),
+            last,
+            one["last_error"],
         )
     console.print(table)

@@ -1,7 +1,7 @@
 """Vaisala humidity and temperature probes over Modbus (HMP110, HMP4, HMT330, HMDW and their relatives).
 
-Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guide p. 202: floats with the low word first,
-not-a-number where a value is missing.
+Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guide p. 202: floats with the low word
+first, not-a-number where a value is missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Vaisala barometers and weather transmitters on their serial line: PTB330 (pressure), PTU300 (pressure, temperature, humidity).
+"""Vaisala on a serial line: PTB330 (pressure) and PTU300 (pressure, temperature, humidity).
 
 Source: PTB330 user guide p. 71 (FORM), 83, 101; PTU300 user guide p. 102-103 (FORM modifiers and examples).
 """
@@ -13,7 +13,11 @@ from drivers.driver import Channel, Driver, Identity, Line, Poll, Sample, Setup,
 
 UNITS = {"hPa": "hPa", "'C": "Cel", "%RH": "%"}
 PRESSURE = Channel("pressure", "pressure", "hPa")
-THREE = (PRESSURE, Channel("temperature", "temperature", "Cel"), Channel("humidity", "relative_humidity", "%"))
+THREE = (
+    PRESSURE,
+    Channel("temperature", "temperature", "Cel"),
+    Channel("humidity", "relative_humidity", "%"),
+)
 
 
 def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300") -> Driver[Text]:

@@ -94,9 +94,7 @@ def _url(text: str, default_port: int | None) -> Tcp | RtuTcp:
         raise ValueError(f'"{text}": {wrong}') from None
     port = default_port if port is None else port
     if not parts.hostname or parts.username is not None or parts.path not in {"", "/"} or parts.query:
-        raise ValueError(
-            f'"{text}": write {parts.scheme}://host:port, an IPv6 host in brackets, and nothing after it'
-        )
+        raise ValueError(f'"{text}": write {parts.scheme}://host:port, an IPv6 host in brackets, and nothing after it')
     if not port:
         raise ValueError(f'"{text}": the port is missing; write {parts.scheme}://{parts.hostname}:PORT')
     return kinds[parts.scheme](parts.hostname, port)
@@ -113,9 +111,7 @@ def _visa(text: str) -> Address:
             return Tcp(host, int(port))
         case ("ASRL", path):
             if not path.startswith("/"):
-                raise ValueError(
-                    f'"{text}": write the device of the port, as in "ASRL/dev/serial/by-id/…::INSTR"'
-                )
+                raise ValueError(f'"{text}": write the device of the port, as in "ASRL/dev/serial/by-id/…::INSTR"')
             return Serial(path)
         case _:
             return Visa(text)

@@ -111,9 +111,7 @@ class Connection:
             self._timer.cancel()
             self._timer = None
         if self._tty:
-            _flush(
-                self._fd, termios.TCIOFLUSH
-            )  # or close waits up to 30 s for output that flow control holds
+            _flush(self._fd, termios.TCIOFLUSH)  # or close waits up to 30 s for output that flow control holds
         self._device.close()
         self._finish(Lost(f"{self._name}: {reason}"))
 
@@ -145,9 +143,7 @@ class Connection:
         within = f"within {self._timeout:g} s"
         if self._buffer:
             count = len(self._buffer)
-            self._finish(
-                Silent(f"{self._name}: no whole answer {within}, only {count} bytes: {_show(self._buffer)}")
-            )
+            self._finish(Silent(f"{self._name}: no whole answer {within}, only {count} bytes: {_show(self._buffer)}"))
         else:
             self._finish(Silent(f"{self._name}: no answer {within}"))
 

@@ -70,9 +70,7 @@ class ModbusUnit:
         try:
             async with wire.turn:
                 asked = True
-                answer = await wire.ask(
-                    self._opening or 0, frame.next(), frame.measure, query.timeout, _GARBAGE_GAP
-                )
+                answer = await wire.ask(self._opening or 0, frame.next(), frame.measure, query.timeout, _GARBAGE_GAP)
                 self.sent = wire.sent
             answered = True
         except InstrumentError as error:

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 20480
 _MARGIN = 0.1  # so that the library's own time-out comes first
-_opening = (
-    threading.Lock()
-)  # a resource manager is one for all of a backend, and its making is not safe in threads
+_opening = threading.Lock()  # a resource manager is one for all of a backend, and its making is not safe in threads
 
 # pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link tells it
 # once.
@@ -164,13 +162,9 @@ class _Session:
                 chunk, status = resource.visalib.read(resource.session, _CHUNK)
                 answer += chunk
                 if len(answer) > LARGEST_ANSWER:
-                    raise Unreadable(
-                        f"{self._name}: {len(answer)} bytes came without END", bytes(answer[:1024])
-                    )
+                    raise Unreadable(f"{self._name}: {len(answer)} bytes came without END", bytes(answer[:1024]))
                 if time.monotonic() > deadline:
-                    raise Silent(
-                        f"{self._name}: no whole answer in time, only {Text.show(bytes(answer[:80]))!r}"
-                    )
+                    raise Silent(f"{self._name}: no whole answer in time, only {Text.show(bytes(answer[:80]))!r}")
         return bytes(answer)
 
     def close(self) -> bytes:

@@ -56,9 +56,7 @@ class Wire:
         """Believe nothing more until no byte came for `settle` seconds, counted from the last byte."""
         self._settle = max(self._settle, settle)
 
-    async def ask(
-        self, opening: int, command: bytes, measure: Measure, within: float, settle: float
-    ) -> bytes:
+    async def ask(self, opening: int, command: bytes, measure: Measure, within: float, settle: float) -> bytes:
         """Ask and await the answer; the caller holds `turn`."""
         connection = await self._ready(opening)
         answered = False
@@ -111,9 +109,7 @@ class Wire:
             if wait <= 0:
                 break
             if loop.time() > last_moment:
-                raise Unreadable(
-                    f"{self.name}: talks without being asked and does not become quiet; continuous mode?"
-                )
+                raise Unreadable(f"{self.name}: talks without being asked and does not become quiet; continuous mode?")
             await asyncio.sleep(wait)
         self._settle = 0.0
 

@@ -98,9 +98,7 @@ class Wires:
             known = _Shared(wire, ModbusBus(wire, rtu=speech == "Modbus RTU", echo=echo), speech, setting)
             self._shared[key] = known
         if known.speech != speech:
-            raise ValueError(
-                f"{where}: one instrument here speaks {known.speech}, another {speech}; use two ports"
-            )
+            raise ValueError(f"{where}: one instrument here speaks {known.speech}, another {speech}; use two ports")
         if known.setting != setting:
             both = f"{_setting(known.setting)} and {_setting(setting)}"
             raise ValueError(f"{where}: instruments on one line need one setting, here are {both}")
@@ -122,9 +120,7 @@ def _speech(driver: Driver[Any], where: Serial | Tcp | RtuTcp | Visa) -> Speech:
         raise ValueError(f"{driver.title}: a driver speaks either text or Modbus")
     match where:
         case Visa() if registers:
-            raise ValueError(
-                f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port'
-            )
+            raise ValueError(f'{where}: Modbus does not run over VISA; write "tcp://host:502" or a serial port')
         case RtuTcp() if not registers:
             raise ValueError(f'{where}: rtu+tcp is for Modbus, this instrument speaks text; write "tcp://…"')
         case _ if not registers:
@@ -148,9 +144,7 @@ def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_time
         return Wire(name, partial(open_tcp, where.host, where.port, name, connect_timeout))
     # Modbus RTU tells frames apart by 3.5 characters of silence, by 1.75 ms from 19200 baud on.
     silence = 3.5 * line.seconds_per_character if line.baud <= 19200 else 0.00175
-    return Wire(
-        name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0
-    )
+    return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
 
 
 def _key(where: Serial | Tcp | RtuTcp) -> object:

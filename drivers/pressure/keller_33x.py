@@ -1,7 +1,7 @@
 """Keller pressure transmitters of the X-line (33X, 35X, LEO5) over Modbus.
 
-Source: Keller "Communication protocol Series 30/40", p. 13-16: floats with the high word first, channels from register 0
-(CH0, P1, P2, T, TOB1, TOB2).
+Source: Keller "Communication protocol Series 30/40", p. 13-16: floats with the high word first, channels from
+register 0 (CH0, P1, P2, T, TOB1, TOB2).
 """
 
 from __future__ import annotations

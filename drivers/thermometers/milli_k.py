@@ -14,7 +14,11 @@ from drivers.driver import Channel, Driver, Identity, Poll, Sample, Setup, Text,
 
 
 def milli_k(
-    *, channels: Literal["1", "2", "1,2"] = "1", range_ohm: int = 130, wires: Literal[3, 4] = 4, root2: bool = False
+    *,
+    channels: Literal["1", "2", "1,2"] = "1",
+    range_ohm: int = 130,
+    wires: Literal[3, 4] = 4,
+    root2: bool = False,
 ) -> Driver[Text]:
     """Isotech milliK: ohms of channel 1, 2 or both; `root2` measures with 1.41 mA, to see the self-heating."""
     current = "ROOT2" if root2 else "NORMAL"
@@ -25,7 +29,11 @@ def milli_k(
             f"SENSE:CHANNEL {channel};SENSE:FUNCTION RESISTANCE;SENSE:RESISTANCE:RANGE {range_ohm};"
             f"SENSE:RESISTANCE:WIRES {wires};SENSE:CURRENT {current};READ?\r"
         )
-        return Poll(Text(ask.encode(), b"\r", timeout=5.0), (Channel(f"resistance-{channel}", "resistance", "Ohm"),), resistance)
+        return Poll(
+            Text(ask.encode(), b"\r", timeout=5.0),
+            (Channel(f"resistance-{channel}", "resistance", "Ohm"),),
+            resistance,
+        )
 
     return Driver(
         title="Isotech milliK thermometer",

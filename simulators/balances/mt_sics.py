@@ -6,12 +6,15 @@ mettler_toledo_device_python (immediate commands are answered within 40 ms).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from simulators.instrument import Answer, Spoken
 from simulators.physics import Quantity, added, noise, settled, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CAPACITY = 220.0
 
@@ -21,12 +24,12 @@ class MtSics(Spoken):
     """A balance with a load, its digits, and whether the pan is at rest."""
 
     serial: str = "SIM0000001"
-    load: Quantity = lambda _: 100.0  # noqa: E731
-    at_rest: Callable[[float], bool] = lambda _: True  # noqa: E731
+    load: Quantity = lambda _: 100.0
+    at_rest: Callable[[float], bool] = lambda _: True
     decimals: int = 4
     unit: str = "g"
 
-    def answer(self, request: bytes, now: float) -> Answer | None:
+    def answer(self, request: bytes, now: float) -> Answer | None:  # noqa: PLR0911  # one line for each command
         """Know the commands that only read, and the reset; answer all others as unknown."""
         match request:
             case b"SI":
@@ -61,5 +64,9 @@ def mt_sics(serial: str, seed: str, *, load_g: float = 100.0, hold_s: float = 20
     """Make a balance on which a weight of `load_g` comes and goes every `hold_s` seconds."""
     load = added(steps([load_g, 0.0], hold_s, 0.3), noise(noise_g, seed))
     return MtSics(
-        serial=serial, load=load, at_rest=settled(hold_s, 0.3), line="9600 8N1", greeting=f'I4 A "{serial}"\r\n'.encode()
+        serial=serial,
+        load=load,
+        at_rest=settled(hold_s, 0.3),
+        line="9600 8N1",
+        greeting=f'I4 A "{serial}"\r\n'.encode(),
     )

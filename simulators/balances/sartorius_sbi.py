@@ -6,12 +6,15 @@ are not answered; ESC P starts and stops autoprint where that is on).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from simulators.instrument import Answer, Spoken
 from simulators.physics import Quantity, added, noise, settled, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(slots=True)
@@ -19,9 +22,9 @@ class SartoriusSbi(Spoken):
     """A balance with a load; `wide` lines carry an identification of six characters."""
 
     serial: str = "SIM0000002"
-    load: Quantity = lambda _: 100.0  # noqa: E731
-    at_rest: Callable[[float], bool] = lambda _: True  # noqa: E731
-    calibrating: Callable[[float], bool] = lambda _: False  # noqa: E731
+    load: Quantity = lambda _: 100.0
+    at_rest: Callable[[float], bool] = lambda _: True
+    calibrating: Callable[[float], bool] = lambda _: False
     decimals: int = 4
     capacity: float = 220.0
     unit: str = "g"
@@ -58,7 +61,13 @@ class SartoriusSbi(Spoken):
 
 
 def sartorius_sbi(
-    serial: str, seed: str, *, load_g: float = 50.0, hold_s: float = 15.0, noise_g: float = 0.0002, wide: bool = True
+    serial: str,
+    seed: str,
+    *,
+    load_g: float = 50.0,
+    hold_s: float = 15.0,
+    noise_g: float = 0.0002,
+    wide: bool = True,
 ) -> SartoriusSbi:
     """Make a balance on which a weight of `load_g` comes and goes every `hold_s` seconds."""
     load = added(steps([load_g, 0.0], hold_s, 0.4), noise(noise_g, seed))

@@ -1,4 +1,4 @@
-"""A Vaisala HMP humidity probe over Modbus: floats, low word first; a missing value is not-a-number, never an exception.
+"""A Vaisala HMP humidity probe over Modbus: floats, low word first; a missing value is not-a-number.
 
 Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guide p. 202.
 """
@@ -6,12 +6,16 @@ Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guid
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from simulators.instrument import Values
 from simulators.physics import Quantity, added, constant, noise, swing
 from simulators.registers import digits_of, single_low_first
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulators.instrument import Values
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""A Vaisala PTU300 or PTB330 on its serial line: echo and prompt until they are switched off, and a format that can be set.
+"""A Vaisala PTU300 or PTB330 on its serial line: echo and prompt at first, and a format that can be set.
 
 Source: PTU300 user guide p. 102-103 (FORM, its modifiers and examples), PTB330 user guide p. 71 and 101.
 """
@@ -6,11 +6,14 @@ Source: PTU300 user guide p. 102-103 (FORM, its modifiers and examples), PTB330 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from simulators.instrument import Answer, Spoken
 from simulators.physics import Quantity, added, constant, noise, swing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UNITS = {"P": "hPa", "T": "'C", "RH": "%RH"}
 NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
@@ -38,7 +41,7 @@ class VaisalaPtu(Spoken):
         prompt = b">" if self.echo else b""
         return Answer(request + b"\r\n" + answer.reply + prompt, answer.values, answer.delay)
 
-    def _command(self, text: str, now: float) -> Answer:
+    def _command(self, text: str, now: float) -> Answer:  # noqa: PLR0911  # one line for each command
         word, _, rest = text.partition(" ")
         match word.upper(), rest.strip():
             case "SEND", "":
@@ -100,7 +103,13 @@ class VaisalaPtu(Spoken):
 
 
 def vaisala_ptu(
-    serial: str, seed: str, *, model: str = "PTU300", hpa: float = 1006.0, celsius: float = 20.5, percent: float = 45.0
+    serial: str,
+    seed: str,
+    *,
+    model: str = "PTU300",
+    hpa: float = 1006.0,
+    celsius: float = 20.5,
+    percent: float = 45.0,
 ) -> VaisalaPtu:
     """Make a transmitter in a room of about these values."""
     quantities: dict[str, Quantity | None] = {

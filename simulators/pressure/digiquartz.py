@@ -18,7 +18,7 @@ class Digiquartz(Spoken):
     """A barometer with its address and unit code (2: hPa)."""
 
     serial: str = "SIM41234"
-    pressure: Quantity = lambda _: 1013.619  # noqa: E731
+    pressure: Quantity = lambda _: 1013.619
     address: int = 1
     unit_code: int = 2
     integration: float = 1.364
@@ -43,7 +43,9 @@ class Digiquartz(Spoken):
                 return None
 
 
-def digiquartz(serial: str, seed: str, *, hpa: float = 1006.0, address: int = 1, integration_s: float = 1.364) -> Digiquartz:
+def digiquartz(
+    serial: str, seed: str, *, hpa: float = 1006.0, address: int = 1, integration_s: float = 1.364
+) -> Digiquartz:
     """Make a barometer in air of about `hpa`."""
     pressure = added(constant(hpa), swing(1.5, 43200.0), noise(0.002, seed))
     return Digiquartz(serial=serial, pressure=pressure, address=address, integration=integration_s, restarts=True)

@@ -5,12 +5,16 @@ Source: Keller "Communication protocol Series 30/40" p. 13-16.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from simulators.instrument import Values
 from simulators.physics import Quantity, added, constant, noise, swing
 from simulators.registers import digits_of, single_high_first
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulators.instrument import Values
 
 NAN = float("nan")
 
@@ -41,5 +45,6 @@ class Keller33x:
 def keller_33x(serial: str, seed: str, *, bar: float = 0.97, celsius: float = 22.0) -> Keller33x:  # noqa: ARG001  # it tells no serial number
     """Make a transmitter at about `bar`."""
     return Keller33x(
-        added(constant(bar), swing(0.01, 300.0), noise(2e-5, seed)), added(constant(celsius), noise(0.01, f"{seed}/t"))
+        added(constant(bar), swing(0.01, 300.0), noise(2e-5, seed)),
+        added(constant(celsius), noise(0.01, f"{seed}/t")),
     )

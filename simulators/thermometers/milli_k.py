@@ -5,11 +5,14 @@ Source: milliK manual 923 issue 1.10, section 8.1; MSLNZ msl-equipment `isotech/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from simulators.instrument import Answer, Spoken
 from simulators.physics import Quantity, added, callendar_van_dusen, noise, swing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(slots=True)

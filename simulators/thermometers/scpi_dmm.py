@@ -14,10 +14,10 @@ from simulators.physics import Quantity, added, callendar_van_dusen, noise, swin
 
 @dataclass(slots=True)
 class ScpiDmm(Spoken):
-    """A meter with a resistance at its terminals; `nplc` periods of 50 Hz are integrated, twice for the automatic zero."""
+    """A meter with a resistance at its terminals; it integrates twice `nplc` periods of 50 Hz."""
 
     serial: str = "SIM0000003"
-    resistance: Quantity = lambda _: 107.7935  # noqa: E731
+    resistance: Quantity = lambda _: 107.7935
     function: str = "FRES"
     nplc: float = 1.0
     highest: float = 1.2e3
@@ -61,11 +61,20 @@ class ScpiDmm(Spoken):
 
 
 def scpi_dmm(
-    serial: str, seed: str, *, celsius: float = 20.0, swing_k: float = 0.5, noise_ohm: float = 2e-5, nplc: float = 1.0
+    serial: str,
+    seed: str,
+    *,
+    celsius: float = 20.0,
+    swing_k: float = 0.5,
+    noise_ohm: float = 2e-5,
+    nplc: float = 1.0,
 ) -> ScpiDmm:
     """Make a meter whose thermometer lies in a bath of about `celsius`."""
     bath = added(lambda _: celsius, swing(swing_k, 600.0))
     scatter = noise(noise_ohm, seed)
     return ScpiDmm(
-        serial=serial, resistance=lambda t: callendar_van_dusen(bath(t)) + scatter(t), nplc=nplc, ends=(b"\r\n", b"\n")
+        serial=serial,
+        resistance=lambda t: callendar_van_dusen(bath(t)) + scatter(t),
+        nplc=nplc,
+        ends=(b"\r\n", b"\n"),
     )

@@ -1,10 +1,10 @@
-"""The road with real processes, from simulated instruments on real wires to each kind of database; the oracle is the simulators' truth."""
+"""The road with real processes, into each kind of database; the oracle is the truth of the simulators."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -13,9 +13,21 @@ from daq.servers import VictoriaMetrics
 from tests.system.conftest import needs
 from tests.system.world import ROOT, World, compare, log_of, world
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LAB = ROOT / "configs" / "lab.simulated.toml"
 SECONDS = 8.0
-EVERY_INSTRUMENT = {"balance-1", "balance-2", "bath-1", "bath-2", "barometer-1", "room-1", "room-2", "vessel-1"}
+EVERY_INSTRUMENT = {
+    "balance-1",
+    "balance-2",
+    "bath-1",
+    "bath-2",
+    "barometer-1",
+    "room-1",
+    "room-2",
+    "vessel-1",
+}
 
 KILLED_LAB = """
 seed = 7
@@ -64,18 +76,31 @@ async def test_victoria_metrics_takes_every_value(tmp_path: Path) -> None:
         await asyncio.sleep(SECONDS)
         await made.station.stop()
         assert isinstance(made.database, VictoriaMetrics)
-        async with aiohttp.ClientSession() as session:
-            await session.get(f"{made.database.url}/internal/force_flush")
-            async with session.get(f"{made.database.url}/api/v1/export", params={"match[]": "reading_value"}) as answer:
-                series = [json.loads(line) for line in (await answer.text()).splitlines()]
+        ledger = made.ledger()
+        acquired = sum(one["readings"] for one in ledger["instruments"].values())
+        series = await exported(made.database, acquired)
         truth = made.truth()
-    ledger = made.ledger()
     assert ledger["spooled"] == 0
-    assert sum(len(one["values"]) for one in series) == sum(one["readings"] for one in ledger["instruments"].values())
+    assert sum(len(one["values"]) for one in series) == acquired
     for one in series:
         name, channel = one["metric"]["instrument"], one["metric"]["channel"]
-        sent = {float(row["values"][channel]) for row in truth if row["instrument"] == name and channel in row["values"]}
+        sent = {
+            float(row["values"][channel]) for row in truth if row["instrument"] == name and channel in row["values"]
+        }
         assert set(one["values"]) <= sent
+
+
+async def exported(database: VictoriaMetrics, count: int) -> list[dict[str, Any]]:
+    """Give every value that it has; what was just written shows up within seconds."""
+    for _ in range(50):
+        async with aiohttp.ClientSession() as session:
+            await session.get(f"{database.url}/internal/force_flush")
+            async with session.get(f"{database.url}/api/v1/export", params={"match[]": "reading_value"}) as answer:
+                series = [json.loads(line) for line in (await answer.text()).splitlines()]
+        if sum(len(one["values"]) for one in series) >= count:
+            break
+        await asyncio.sleep(0.2)
+    return series
 
 
 async def kill_in_turn(made: World) -> None:
@@ -135,7 +160,7 @@ async def test_wrong_serial_number_stores_nothing_under_the_name(tmp_path: Path)
         stored = await made.stored()
     assert {reading.instrument for reading in stored} == EVERY_INSTRUMENT - {"balance-2"}
     assert "'SIM0000002' answers where 'SIM0000009' is expected" in log_of(made.station)
-    assert made.ledger()["instruments"]["balance-2"]["state"] == "failing"
+    assert "answers where" in made.ledger()["instruments"]["balance-2"]["last_error"]
 
 
 FAULTY_LAB = """
@@ -145,7 +170,15 @@ simulator = "mt-sics"
 serve = "tcp"
 serial = "SIM0000001"
 period = "50 ms"
-faults = { late = 0.01, late_s = 1.3, lost = 0.01, cut = 0.02, garbled = 0.02, doubled = 0.02, echoed = 0.02, unplug = [[6, 1]] }
+[instruments.balance.faults]
+late = 0.01
+late_s = 1.3
+lost = 0.01
+cut = 0.02
+garbled = 0.02
+doubled = 0.02
+echoed = 0.02
+unplug = [[6, 1]]
 [instruments.room]
 simulator = "vaisala-hmp"
 serve = "rtu-tcp"
@@ -165,7 +198,7 @@ async def test_faulty_instruments_invent_nothing(tmp_path: Path) -> None:
         truth = made.truth()
     faulty = [one for one in truth if one["fault"]]
     assert len(faulty) >= 5
-    sent = {(one["instrument"], channel): set() for one in truth for channel in one["values"]}
+    sent: defaultdict[tuple[str, str], set[float | None]] = defaultdict(set)
     for one in truth:
         for channel, digits in one["values"].items():
             sent[one["instrument"], channel].add(None if digits is None else float(digits))

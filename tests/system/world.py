@@ -10,16 +10,18 @@ import sys
 import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from daq.demo import Program
 from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
 ROOT = Path(__file__).parents[2]
@@ -66,7 +68,7 @@ class World:
             return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def ledger(self) -> dict[str, Any]:
-        """The last count of a station that was stopped."""
+        """Give the last count of a station that was stopped."""
         found: dict[str, Any] = json.loads((self.folder / "station" / "ledger.json").read_text())
         return found
 
@@ -115,7 +117,9 @@ class World:
         deadline = time.monotonic() + within
         while (found := len(await self.stored())) < count:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{found} of {count} readings after {within} s\n{log_of(self.station)}\n{log_of(self.bridge)}")
+                raise AssertionError(
+                    f"{found} of {count} readings after {within} s\n{log_of(self.station)}\n{log_of(self.bridge)}"
+                )
             await asyncio.sleep(0.1)
 
 
@@ -130,7 +134,9 @@ async def influxql(database: Database, query: str) -> list[dict[str, Any]]:
     headers = {"Authorization": f"Token {database.token}"} if database.token else {}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(f"{database.url}/query", params={"db": database.database, "epoch": "ns"}, data={"q": query}) as answer,
+        session.post(
+            f"{database.url}/query", params={"db": database.database, "epoch": "ns"}, data={"q": query}
+        ) as answer,
     ):
         said = await answer.json()
     (result,) = said["results"]
@@ -165,7 +171,14 @@ async def world(folder: Path, lab: Path, kind: str = "archive", *, start: bool =
         make_database(kind, folder / "database"),
         Program.command_of_daq(
             folder / "simulators",
-            *("simulate", str(lab), "--truth", str(folder / "truth.jsonl"), "--station", str(folder / "lab.toml")),
+            *(
+                "simulate",
+                str(lab),
+                "--truth",
+                str(folder / "truth.jsonl"),
+                "--station",
+                str(folder / "lab.toml"),
+            ),
             appears=folder / "lab.toml",
         ),
         Program.command_of_daq(folder / "station", "run", str(folder / "station.toml")),
@@ -194,7 +207,9 @@ def write_configs(made: World) -> None:
     if made.database is None:
         (made.folder / "bridge.toml").write_text(f'{broker}[archive]\npath = "{made.archive}"\n')
         return
-    influxdb = f'[influxdb]\nurl = "{made.database.url}"\ndatabase = "{made.database.database}"\norg = "{made.database.org}"\n'
+    influxdb = (
+        f'[influxdb]\nurl = "{made.database.url}"\ndatabase = "{made.database.database}"\norg = "{made.database.org}"\n'
+    )
     if made.database.token:
         token = made.folder / "token"
         token.touch(mode=0o600)
@@ -235,7 +250,11 @@ def compare(truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1
         counts[reading.instrument] += 1
     for instrument, given in answers.items():
         for channel in {channel for one in given for channel in one["values"]}:
-            good = {index for index, one in enumerate(given) if channel in one["values"] and one["fault"] in {None, "none"}}
+            good = {
+                index for index, one in enumerate(given) if channel in one["values"] and one["fault"] in {None, "none"}
+            }
             missing = good - used[instrument, channel]
-            assert len(missing) <= stops, f"{instrument} {channel}: {len(missing)} answers missing: {[given[i] for i in sorted(missing)][:3]}"
+            assert len(missing) <= stops, (
+                f"{instrument} {channel}: {len(missing)} answers missing: {[given[i] for i in sorted(missing)][:3]}"
+            )
     return dict(counts)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from daq.acquisition import Follower, Station, follow_all
 from daq.reading import Event, EventKind, Reading, Record
@@ -16,6 +16,9 @@ from drivers.errors import Lost, Silent
 from drivers.instrument import Instrument
 from drivers.sample import Status
 from tests.jumping_clock import JumpingClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 SERIAL = b'I4 A "B1"\r\n'
 WEIGHT = b"S S     100.00 g\r\n"
@@ -201,5 +204,5 @@ async def test_set_clock_is_an_event_and_stamps_still_rise() -> None:
     (step,) = records.events(EventKind.CLOCK_STEP)
     assert "-3.400 s" in step.text
     stamps = [reading.at for reading in records.readings]
-    assert all(later > earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(stamps))
     assert stamps[-1] % SECOND < 20_000_000, "the grid follows the new wall clock"

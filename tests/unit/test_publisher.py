@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +18,10 @@ from daq.publisher import BATCH_LINES, RESEND, WINDOW, Publisher
 from daq.spool import Ledger, Spool
 from tests.jumping_clock import JumpingClock
 from tests.unit.test_spool import GIB, reading
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 @dataclass
@@ -99,7 +102,9 @@ async def test_sends_again_what_nobody_acknowledged(tmp_path: Path) -> None:
         (b"\xff", "no acknowledgement"),
     ],
 )
-async def test_wrong_ack_changes_nothing(tmp_path: Path, said: bytes, complaint: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_wrong_ack_changes_nothing(
+    tmp_path: Path, said: bytes, complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with publishing(tmp_path, 10) as (clock, spool, _, road):
         await clock.run_for(0.1)
         road.acks.put_nowait(said)
@@ -133,13 +138,17 @@ async def test_new_connection_sends_again_what_was_under_way(tmp_path: Path) -> 
         await clock.run_for(0.1)
         task.cancel()
         await asyncio.wait([task])
-        assert [(batch.first, batch.last) for batch in second.batches] == [(1, 10)] == [
-            (batch.first, batch.last) for batch in road.batches
-        ]
+        assert (
+            [(batch.first, batch.last) for batch in second.batches]
+            == [(1, 10)]
+            == [(batch.first, batch.last) for batch in road.batches]
+        )
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_a_road_that_loses_doubles_and_reorders_ends_with_everything_stored_once(tmp_path: Path, seed: int) -> None:
+async def test_a_road_that_loses_doubles_and_reorders_ends_with_everything_stored_once(
+    tmp_path: Path, seed: int
+) -> None:
     dice, database = random.Random(seed), dict[int, bytes]()
     count = BATCH_LINES * 8
     async with publishing(tmp_path, count) as (clock, spool, _, road):

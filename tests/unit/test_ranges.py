@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from daq.ranges import Ranges
 
-pairs = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=30)
+pairs = st.lists(
+    st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda pair: (pair[0], pair[0] + pair[1])),
+    max_size=30,
+)
 
 
 @given(pairs)

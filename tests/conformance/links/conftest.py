@@ -82,9 +82,7 @@ class Bench:
 def driver(query: Query, settle: float = SETTLE) -> Driver[Any]:
     """Give the least driver that asks this way."""
     channel = Channel("value", "voltage", "V")
-    return Driver(
-        "a test instrument", (Poll(query, (channel,), lambda _: ()),), Identity(query, str), settle=settle
-    )
+    return Driver("a test instrument", (Poll(query, (channel,), lambda _: ()),), Identity(query, str), settle=settle)
 
 
 def make_bench(kind: str, folder: Path) -> Bench:

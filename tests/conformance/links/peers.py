@@ -94,9 +94,7 @@ class ModbusTcp(Speech):
         def frame(number: int) -> bytes:
             return request[:4] + b"\x00\x07" + request[6:8] + b"\x04" + self.expected(number)
 
-        return mouth(
-            number=int.from_bytes(request[8:10], "big"), request=request, frame=frame, unit=request[6]
-        )
+        return mouth(number=int.from_bytes(request[8:10], "big"), request=request, frame=frame, unit=request[6])
 
 
 class ModbusRtu(ModbusTcp):
@@ -112,9 +110,7 @@ class ModbusRtu(ModbusTcp):
             body = request[:2] + b"\x04" + self.expected(number)
             return body + crc(body)
 
-        return mouth(
-            number=int.from_bytes(request[2:4], "big"), request=request, frame=frame, unit=request[0]
-        )
+        return mouth(number=int.from_bytes(request[2:4], "big"), request=request, frame=frame, unit=request[0])
 
 
 def crc(body: bytes) -> bytes:

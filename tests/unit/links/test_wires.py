@@ -86,9 +86,7 @@ def test_who_may_not_share(
         ("rtu+tcp://h:1", TEXT, {}, "speaks text"),
     ],
 )
-def test_what_cannot_be_linked(
-    address: str, instrument: Driver[Any], options: dict[str, Any], advice: str
-) -> None:
+def test_what_cannot_be_linked(address: str, instrument: Driver[Any], options: dict[str, Any], advice: str) -> None:
     with pytest.raises(ValueError, match=advice):
         Wires().link(address, instrument, **options)
 
