@@ -208,15 +208,19 @@ class BridgeConfig(Table):
 
 
 def secret(path: Path | None, credential: str, variable: str) -> str | None:
-    """Read a secret from `path`, else from systemd's credential of that name, else from the environment."""
+    """Read a secret from `path`, else from systemd's credential of that name, else from the environment.
+
+    An empty file is no secret: a service whose broker asks for none needs the file all the same.
+    """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if path is None and folder is not None and (Path(folder) / credential).is_file():
-        path = Path(folder) / credential
-    if path is not None:
+    given = path or (Path(folder) / credential if folder else None)
+    if given is not None:
         try:
-            return path.read_text().strip()
+            return given.read_text().strip() or None
+        except FileNotFoundError if path is None else ():
+            pass  # systemd was not told of this credential
         except OSError as error:
-            raise ConfigError([f"{path}: cannot read the secret: {error.strerror}"]) from error
+            raise ConfigError([f"{given}: cannot read the secret: {error.strerror}"]) from error
     return os.environ.get(variable)
 
 

@@ -1,0 +1,93 @@
+"""The services in a real systemd: ready, fed, killed, stopped, misconfigured, hung; and their exposure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import needs
+from tests.system.world import ROOT, compare, world
+
+LAB = """
+seed = 5
+[instruments.balance]
+simulator = "mt-sics"
+serve = "tcp"
+serial = "SIM0000001"
+period = "50 ms"
+[instruments.meter]
+simulator = "scpi-dmm"
+serve = "hislip"
+serial = "SIM0000003"
+period = "200 ms"
+[instruments.room]
+simulator = "vaisala-hmp"
+serve = "modbus-tcp"
+unit = 240
+period = "100 ms"
+"""
+
+SANDBOX = ROOT / "tools" / "systemd-sandbox.sh"
+HIGHEST_EXPOSURE = 2.5
+
+
+def can_boot() -> str:
+    """Say why systemd cannot be booted here; empty where it can."""
+    if os.geteuid() != 0:
+        return "booting systemd in namespaces needs root"
+    if not Path("/lib/systemd/systemd").exists() or shutil.which("nsenter") is None:
+        return "systemd is not installed"
+    done = subprocess.run([SANDBOX, "/bin/true"], capture_output=True, text=True, check=False, timeout=60)
+    return "" if done.returncode == 0 else f"systemd does not boot here: {done.stderr.splitlines()[-1:]}"
+
+
+@pytest.mark.parametrize("unit", ["daq.service", "daq-bridge.service"])
+def test_exposure(unit: str) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    said = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", ROOT / "systemd" / unit],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    level = re.search(r"Overall exposure level for .*: (\d+\.\d)", said.stdout)
+    assert level is not None, said.stderr
+    assert float(level[1]) <= HIGHEST_EXPOSURE
+
+
+async def test_story_of_the_services(tmp_path: Path) -> None:
+    needs("influxdb1")
+    if reason := can_boot():
+        pytest.skip(reason)
+    lab = tmp_path / "lab-of-the-test.toml"
+    lab.write_text(LAB)
+    async with world(tmp_path, lab, "influxdb1", start=False) as made:
+        story = await asyncio.create_subprocess_exec(
+            *(SANDBOX, ROOT / "tests" / "system" / "service_story.sh", ROOT, tmp_path, sys.executable, sys.base_prefix),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        said = (await story.communicate())[0].decode()
+        assert story.returncode == 0, said
+        stored, truth = await made.stored(), made.truth()
+    parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
+    assert parts["ready"].count("ActiveState=active\nSubState=running") == 2
+    assert re.search(r"StatusText=\d+ acquired, \d+ stored, \d+ waiting", parts["status"])
+    assert {"NRestarts=1", "ActiveState=active"} <= set(parts["killed"].split())
+    assert "ActiveState=inactive" in parts["stopped"]
+    assert "Result=success" in parts["stopped"]
+    ledger = json.loads(parts["ledger"])
+    assert (ledger["spooled"], ledger["quarantined"], ledger["dropped"]) == (0, 0, 0)
+    assert {"ActiveState=failed", "ExecMainStatus=78", "NRestarts=0"} <= set(parts["wrong config"].split())
+    assert '"mt-siks" is not installed; did you mean "mt-sics"?' in parts["wrong config"]
+    assert {"NRestarts=1", "ActiveState=active"} <= set(parts["hung"].split())
+    # Killed once, stopped three times; a kill may cost what was read in the last moments and not yet committed.
+    counts = compare(truth, stored, stops=24)
+    assert set(counts) == {"balance", "meter", "room"}
+    assert counts["balance"] > 100
