@@ -28,7 +28,7 @@ test: .venv/.ready servers ## the whole test suite; ARGS="-k spool" for a part
 check: .venv/.ready ## format, lint, types, import contracts
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy --strict daq drivers simulators tests benchmarks
+	.venv/bin/mypy --strict daq drivers simulators tests benchmarks tools
 	.venv/bin/lint-imports
 
 bench: .venv/.ready servers ## the benchmarks; prints a table
