@@ -35,6 +35,8 @@ def drift(per_hour: float) -> Quantity:
 
 def noise(sigma: float, seed: str) -> Quantity:
     """Scatter with standard deviation `sigma`: independent for each millisecond, the same for the same one."""
+    if sigma == 0:
+        return constant(0.0)
 
     def at(t: float) -> float:
         digest = hashlib.blake2b(f"{seed}/{round(t * 1000)}".encode(), digest_size=8).digest()

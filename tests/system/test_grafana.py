@@ -6,15 +6,17 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.system.conftest import needs
 from tests.system.world import ROOT, Stored, World, influxql, world
 from tools import dashboards
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LAB = ROOT / "configs" / "lab.simulated.toml"
 DASHBOARD = json.loads((dashboards.FOLDER / "daq-overview.json").read_text())
@@ -96,7 +98,9 @@ async def test_every_query_answers_with_the_truth(tmp_path: Path, kind: str) -> 
     by_instrument: defaultdict[str, int] = defaultdict(int)
     for one in stored:
         by_instrument[one.instrument] += 1
-    counted = {one["tags"]["instrument"]: sum(row[1] for row in one["values"]) for one in answers["Readings in a minute"]}
+    counted = {
+        one["tags"]["instrument"]: sum(row[1] for row in one["values"]) for one in answers["Readings in a minute"]
+    }
     assert counted == by_instrument
     assert answers["Simulated readings"][0]["values"][0][1] == len(stored)
     for series in answers["Mass"] + answers["Temperature"] + answers["Relative humidity"] + answers["Resistance"]:

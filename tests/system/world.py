@@ -161,7 +161,9 @@ def make_database(kind: str, folder: Path) -> Database | None:
 
 
 @asynccontextmanager
-async def world(folder: Path, lab: Path, kind: str = "archive", *, start: bool = True) -> AsyncIterator[World]:
+async def world(
+    folder: Path, lab: Path, kind: str = "archive", *, start: bool = True, truth: bool = True
+) -> AsyncIterator[World]:
     """Start everything; what still runs at the end is stopped, the station first."""
     mosquitto = find("mosquitto")
     assert mosquitto is not None, "mosquitto is missing: make servers"
@@ -171,14 +173,8 @@ async def world(folder: Path, lab: Path, kind: str = "archive", *, start: bool =
         make_database(kind, folder / "database"),
         Program.command_of_daq(
             folder / "simulators",
-            *(
-                "simulate",
-                str(lab),
-                "--truth",
-                str(folder / "truth.jsonl"),
-                "--station",
-                str(folder / "lab.toml"),
-            ),
+            *("simulate", str(lab), "--station", str(folder / "lab.toml")),
+            *(("--truth", str(folder / "truth.jsonl")) if truth else ()),
             appears=folder / "lab.toml",
         ),
         Program.command_of_daq(folder / "station", "run", str(folder / "station.toml")),
