@@ -104,7 +104,6 @@ class RtuBus:
     """Modbus RTU: frames of eight bytes (both functions ask in that many), told apart by their checksum."""
 
     units: Mapping[int, Unit]
-    gap: float = 0.0
     _heard: bytearray = field(default_factory=bytearray)
 
     def hear(self, data: bytes, write: Write) -> None:
@@ -121,7 +120,7 @@ class RtuBus:
             if unit is not None:
                 answer = unit.answer(frame[1:6])
                 body = frame[:1] + answer.reply
-                unit.speaker.say(frame, Answer(body + crc(body), answer.values, answer.delay + self.gap), write)
+                unit.speaker.say(frame, Answer(body + crc(body), answer.values, answer.delay), write)
 
 
 def _table() -> tuple[int, ...]:

@@ -167,10 +167,9 @@ class Lab:
                 registers = REGISTERS[table["simulator"]]("", self._seed(name), **table.get("options", {}))
                 line = line or registers.line
                 units[table["unit"]] = Unit(registers, speakers[name])
-            gap = 3.5 * seconds_per_character(line) if serve == "modbus-rtu" else 0.0
 
             def begin() -> Conversation:
-                return TcpBus(units) if serve == "modbus-tcp" else RtuBus(units, gap)
+                return TcpBus(units) if serve == "modbus-tcp" else RtuBus(units)
 
         wire, address = await self._plug_in(bus, serve, first.get("listen", "127.0.0.1:0"), line, begin, greeting)
         self._wires[bus] = wire
@@ -191,7 +190,8 @@ class Lab:
     ) -> tuple[Wire, str]:
         host, _, port = listen.rpartition(":")
         if serve in {"pty", "modbus-rtu"}:
-            pty = PtyLine(begin, self._pty_folder / bus, line, greeting)
+            gap = 3.5 * seconds_per_character(line) if serve == "modbus-rtu" else 0.0
+            pty = PtyLine(begin, self._pty_folder / bus, line, greeting, gap)
             await pty.plug_in()
             return pty, str(pty.path)
         server = (HislipPort if serve == "hislip" else TcpPort)(begin, host, int(port))

@@ -7,15 +7,30 @@ import contextlib
 import os
 import pty
 import tty
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from simulators.conversation import Begin, Conversation
 
 CHUNK_SECONDS = 0.004
 """A UART hands over what it has every few milliseconds; finer steps would only cost processor time."""
+
+
+def precisely(instant: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+    """Call `action` at `instant`: the loop alone rounds up to whole milliseconds, a tenth of an answer."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        if loop.time() < instant:
+            loop.call_soon(wait)
+        else:
+            action()
+
+    return loop.call_at(instant - 0.001, wait)
 
 
 def seconds_per_character(line: str) -> float:
@@ -28,13 +43,14 @@ class PtyLine:
     """A pseudo-terminal behind a symbolic link, as udev makes them in /dev/serial/by-id.
 
     A pseudo-terminal has no parity: whoever opens it asks for eight bits without. Characters take the time of the real
-    line in both directions.
+    line in both directions; `gap` is the silence in seconds before an answer.
     """
 
-    def __init__(self, begin: Begin, path: Path, line: str, greeting: bytes = b"") -> None:
+    def __init__(self, begin: Begin, path: Path, line: str, greeting: bytes = b"", gap: float = 0.0) -> None:
         self.path = path
         self._begin = begin
         self._greeting = greeting
+        self._gap = gap
         self._character = seconds_per_character(line)
         self._master = self._slave = -1
         self._conversation: Conversation = begin()
@@ -64,7 +80,7 @@ class PtyLine:
         loop = asyncio.get_running_loop()
         # The instrument has a request when its last character has come through the line.
         self._heard_until = max(self._heard_until, loop.time()) + len(data) * self._character
-        loop.call_at(self._heard_until, self._conversation.hear, data, self._write)
+        precisely(self._heard_until + self._gap, partial(self._conversation.hear, data, self._write))
 
     def _write(self, data: bytes) -> None:
         self._unsaid += data
@@ -78,7 +94,7 @@ class PtyLine:
             self._saying = None
             return
         self._said_until += count * self._character
-        self._saying = asyncio.get_running_loop().call_at(self._said_until, self._said, count)
+        self._saying = precisely(self._said_until, partial(self._said, count))
 
     def _said(self, count: int) -> None:
         if self._master < 0:
