@@ -217,10 +217,9 @@ def secret(path: Path | None, credential: str, variable: str) -> str | None:
     if given is not None:
         try:
             return given.read_text().strip() or None
-        except FileNotFoundError if path is None else ():
-            pass  # systemd was not told of this credential
         except OSError as error:
-            raise ConfigError([f"{given}: cannot read the secret: {error.strerror}"]) from error
+            if path is not None or not isinstance(error, FileNotFoundError):  # systemd may not know of this credential
+                raise ConfigError([f"{given}: cannot read the secret: {error.strerror}"]) from error
     return os.environ.get(variable)
 
 

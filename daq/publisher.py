@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from daq.batch import Ack, Batch, Malformed, topic
+from daq.mqtt import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,7 @@ BATCH_BYTES = 200_000
 RESEND = 5.0
 """Seconds without acknowledgement after which a batch is sent again."""
 REMIND = 1.0
-STATUS = 5.0
+STATUS = 2.0
 LIVE = 0.2
 LIVE_MESSAGES = 100
 """Live values published in one round at most: the view gives way to the road."""
@@ -44,7 +46,7 @@ class Publisher:
         self.station = station
         self.progress = clock.monotonic()
         self.resent = 0
-        self.connected = False
+        self._connection: Connection | None = None
         self._spool = spool
         self._clock = clock
         self._status = status
@@ -57,6 +59,11 @@ class Publisher:
         spool.on_commit = self._work.set
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker at this moment."""
+        return self._connection is not None
+
+    @property
     def will(self) -> tuple[str, bytes]:
         """Topic and payload that the broker publishes when this station is gone."""
         return topic(self.station, "status"), json.dumps({"station": self.station, "state": "offline"}).encode()
@@ -67,7 +74,7 @@ class Publisher:
 
     async def serve(self, connection: Connection) -> None:
         """Work on one connection until it breaks."""
-        self.connected = True
+        self._connection = connection
         for first, (last, _) in self._under_way.items():
             self._again.append((first, last))  # whatever was under way may have died with the old connection
         self._under_way.clear()
@@ -80,7 +87,7 @@ class Publisher:
                 group.create_task(self._tell(connection))
                 group.create_task(self._show(connection))
         finally:
-            self.connected = False
+            self._connection = None
 
     async def _hear(self, connection: Connection) -> None:
         async for message in connection.messages():
@@ -174,6 +181,12 @@ class Publisher:
         """Publish the status of this instant."""
         payload = json.dumps(self._status()).encode()
         await connection.publish(topic(self.station, "status"), payload, 1, retain=True)
+
+    async def say_goodbye(self) -> None:
+        """Publish the last status: who leaves in order has no will that the broker would publish."""
+        if self._connection is not None:
+            with suppress(BrokerError):
+                await self.publish_status(self._connection)
 
     async def _show(self, connection: Connection) -> None:
         while True:

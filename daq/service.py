@@ -49,7 +49,7 @@ class StationService:
             for name, table in config.instruments.items()
         ]
         self.started = clock.monotonic()
-        self.acquiring = True
+        self.state = "online"
         self._waiting_readings = 0
         self.spool.on_trouble = lambda what: log.error("spool: %s; readings wait in memory", what)
         self.spool.on_drop = self._dropped
@@ -63,7 +63,7 @@ class StationService:
         ledger = self.spool.ledger
         return {
             "station": self.config.station,
-            "state": "online" if self.acquiring else "draining",
+            "state": self.state,
             "version": __version__,
             "host": socket.gethostname(),
             "epoch": self.spool.epoch,
@@ -109,7 +109,7 @@ class StationService:
             notify.ready(f"reading {len(self.followers)} instruments")
             await stop.wait()
             notify.stopping()
-            self.acquiring = False
+            self.state = "draining"
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
@@ -117,6 +117,8 @@ class StationService:
             await self._drain()
             for task in (road, beat):
                 task.cancel()
+            self.state = "offline"
+            await self.publisher.say_goodbye()
             self._waiting_readings = await self.spool.count_waiting(b"reading,")
             await self.spool.close()
         self._write_ledger()
@@ -151,7 +153,7 @@ class StationService:
     def _write_ledger(self) -> None:
         """Leave the last count beside the spool, for whoever started this station."""
         path = self.spool_path.with_name("ledger.json")
-        said = self.status() | {"state": "offline", "waiting_readings": self._waiting_readings}
+        said = self.status() | {"waiting_readings": self._waiting_readings}
         path.write_text(json.dumps(said, indent=1))
 
 

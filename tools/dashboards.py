@@ -29,12 +29,21 @@ QUANTITIES = [
 ]
 
 
-def target(query: str, letter: str = "A", *, form: str = "time_series", alias: str = "") -> dict[str, Any]:
+def target(query: str, *, form: str = "time_series", alias: str = "") -> dict[str, Any]:
     """Give one query of a panel."""
-    return {"refId": letter, "datasource": SOURCE, "rawQuery": True, "query": query, "resultFormat": form, "alias": alias}
+    return {
+        "refId": "A",
+        "datasource": SOURCE,
+        "rawQuery": True,
+        "query": query,
+        "resultFormat": form,
+        "alias": alias,
+    }
 
 
-def panel(kind: str, title: str, text: str, place: tuple[int, int, int, int], targets: list[dict[str, Any]]) -> dict[str, Any]:
+def panel(
+    kind: str, title: str, text: str, place: tuple[int, int, int, int], targets: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Give a panel; `place` is x, y, width and height in the grid."""
     x, y, width, height = place
     return {
@@ -150,11 +159,15 @@ def completeness(y: int) -> dict[str, Any]:
     made = panel(
         "timeseries",
         "Readings in a minute",
-        "How many readings each instrument delivered in each minute; compare with its period. The last minute is not over.",
+        "Readings of each instrument in each minute; compare with its period. The last minute is not over.",
         (0, y, 12, 8),
         [target(query, alias="$tag_instrument")],
     )
-    made["fieldConfig"]["defaults"] |= {"unit": "short", "decimals": 0, "custom": {"drawStyle": "bars", "spanNulls": False}}
+    made["fieldConfig"]["defaults"] |= {
+        "unit": "short",
+        "decimals": 0,
+        "custom": {"drawStyle": "bars", "spanNulls": False},
+    }
     return made
 
 
@@ -167,7 +180,7 @@ def events(y: int) -> dict[str, Any]:
     return panel(
         "table",
         "Events",
-        "Why a reading is missing or strange: connections, gaps, wrong serial numbers, unreadable answers, clock steps.",
+        "Why a reading is missing or strange: connections, gaps, wrong serial numbers, unreadable answers.",
         (12, y, 12, 8),
         [target(query, form="table")],
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ANSWERS_WITHIN = 5.0
 STALE = 20.0
-"""A station says how it is every 5 s; one that has not for this long is not well, whatever its last word was."""
+"""A station says how it is every 2 s; one that has not for this long is not well, whatever its last word was."""
 
 
 def status_command(path: Path, *, as_json: bool) -> None:

@@ -95,6 +95,8 @@ class World:
         ]
 
     def _exported(self) -> list[Stored]:
+        if not self.archive.exists():
+            return []
         said = subprocess.run(
             [DAQ, "export", "--archive", self.archive], capture_output=True, text=True, check=True, timeout=60
         ).stdout

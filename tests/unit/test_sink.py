@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,10 @@ from daq.reading import Event, EventKind, Reading, Series
 from daq.sink import Misconfigured, Refused, TooLarge, Unavailable, store
 from drivers.sample import Status
 from tests.unit.test_spool import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 class Picky:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +17,9 @@ from drivers.driver import Driver, Poll, Registers, Text
 from drivers.errors import Unreadable
 from drivers.sample import Sample, Status
 from tests import golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UCUM = {"g", "mg", "kg", "Ohm", "Cel", "K", "hPa", "bar", "%"}
 LONGEST_FUNCTION = 35
@@ -49,10 +51,11 @@ def test_style(name: str) -> None:
         assert channel.unit in UCUM
         assert re.fullmatch(r"[a-z][a-z0-9-]*", channel.name)
         assert re.fullmatch(r"[a-z_]+", channel.quantity)
-    for asked in (*made.polls, *made.setup, *([made.identity] if made.identity else [])):
-        assert 0.1 <= asked.query.timeout <= 60
-        if isinstance(asked.query, Text):
-            assert asked.query.command.endswith((b"\r", b"\n"))
+    queries = [poll.query for poll in made.polls] + [step.query for step in made.setup]
+    for query in [*queries, made.identity.query] if made.identity else queries:
+        assert 0.1 <= query.timeout <= 60
+        if isinstance(query, Text):
+            assert query.command.endswith((b"\r", b"\n"))
     assert made.settle >= max(poll.query.timeout for poll in made.polls) / 3
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,13 +10,15 @@ from simulators.balances.mt_sics import MtSics
 from simulators.balances.sartorius_sbi import SartoriusSbi
 from simulators.climate.vaisala_hmp import VaisalaHmp
 from simulators.climate.vaisala_ptu import VaisalaPtu
-from simulators.instrument import RegisterSimulator, TextSimulator
 from simulators.physics import constant
 from simulators.pressure.digiquartz import Digiquartz
 from simulators.pressure.keller_33x import Keller33x
 from simulators.thermometers.milli_k import MilliK
 from simulators.thermometers.scpi_dmm import ScpiDmm
 from tests import golden
+
+if TYPE_CHECKING:
+    from simulators.instrument import RegisterSimulator, TextSimulator
 
 FORM = 'FORM "P=" 8.3 P " " U4 "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4 CS2 #r #n'
 
@@ -31,7 +33,7 @@ def balance(truth: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def make(name: str, truth: dict[str, Any]) -> TextSimulator | RegisterSimulator:
+def make(name: str, truth: dict[str, Any]) -> TextSimulator | RegisterSimulator:  # noqa: PLR0911  # one a simulator
     match name:
         case "mt-sics":
             return MtSics(**balance(truth))
