@@ -21,7 +21,7 @@ from tests import golden
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UCUM = {"g", "mg", "kg", "Ohm", "Cel", "K", "hPa", "bar", "%"}
+UCUM = {"g", "mg", "kg", "Ohm", "Cel", "K", "hPa", "bar", "%", "1"}
 LONGEST_FUNCTION = 35
 
 

@@ -1,0 +1,1 @@
+"""Long drills: `make drills`; the counts come from the environment."""
