@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
-from daq.commands.failing import CONFIG, fail
+from daq.commands.failing import CONFIG, FAILED
 from daq.config import BridgeConfig, ConfigError, load
 from daq.installation import load_station
 from daq.logs import Form, configure
@@ -49,18 +50,20 @@ def _run(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(start())
-    except ConfigError as error:
-        for problem in error.problems:
+    except* ConfigError as group:
+        for problem in str(_first(group)).splitlines():
             log.critical("%s", problem)
-        raise SystemExit(CONFIG) from None
-    except SpoolError as error:
-        log.critical("%s", error)
-        raise SystemExit(1) from None
-    except ExceptionGroup as group:
-        expected, rest = group.split(SpoolError)
-        if rest is not None or expected is None:
-            raise
-        fail(str(expected.exceptions[0]))
+        sys.exit(CONFIG)
+    except* SpoolError as group:
+        log.critical("%s", _first(group))
+        sys.exit(FAILED)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Give the first error of a group in which a TaskGroup raised it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
