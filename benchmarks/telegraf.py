@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,13 +104,11 @@ class Seen:
 def telegraf_configs(units: Units, broker: Mosquitto, database: InfluxDb2) -> tuple[str, str]:
     """Give the config that reads and the one that stores; the defaults where the task does not say otherwise."""
     agent = f'[agent]\ninterval = "{PERIOD_MS}ms"\nflush_interval = "200ms"\nprecision = "1ns"\nomit_hostname = true\n'
-    agent += "metric_batch_size = 1000\nmetric_buffer_limit = 100000\n"
-    fields = ",".join(
-        f'{{ register="holding", address={2 * one}, name="v{one}", type="FLOAT32" }}' for one in range(VALUES)
-    )
+    fields = ",".join(f'{{ address={2 * one}, name="v{one}", type="FLOAT32" }}' for one in range(VALUES))
     inputs = "".join(
         f'[[inputs.modbus]]\nname = "unit{number}"\ncontroller = "tcp://127.0.0.1:{port}"\n'
-        f'configuration_type = "request"\n[[inputs.modbus.request]]\nslave_id = 1\nbyte_order = "ABCD"\n'
+        f'configuration_type = "request"\n[[inputs.modbus.request]]\nslave_id = 1\n'
+        f'register = "holding"\nbyte_order = "ABCD"\n'
         f'measurement = "telegraf"\nfields = [{fields}]\n[inputs.modbus.request.tags]\nunit = "{number}"\n'
         for number, port in enumerate(units.ports)
     )
@@ -167,12 +166,12 @@ async def run_daq(folder: Path, broker: Mosquitto, database: InfluxDb2, units: U
     bridge = Program.command_of_daq(folder / "bridge", "bridge", str(folder / "bridge.toml"))
     station = Program.command_of_daq(folder / "station", "run", str(folder / "station.toml"))
     async with bridge:
-        first = units.asked
         async with station:
             seen = await measured("daq", station, bridge, units, VALUES)
             await broken(broker)
             await station.stop()
-        seen.acquired = units.asked - first
+        ledger = json.loads((folder / "station" / "ledger.json").read_text())
+        seen.acquired = sum(one["readings"] for one in ledger["instruments"].values()) // VALUES
         seen.stored = await counted(database, "SELECT count(status) FROM reading WHERE channel = 'v1'")
     return seen
 
