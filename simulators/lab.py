@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from simulators.catalogue import REGISTERS, TEXT
 from simulators.conversation import Begin, Conversation, RtuBus, TcpBus, TextConversation, Unit
 from simulators.faults import Faults
-from simulators.hislip import HislipPort
+from simulators.hislip import HislipTalk
 from simulators.pty_line import PtyLine, seconds_per_character
 from simulators.speaker import Speaker
-from simulators.tcp import TcpPort
+from simulators.tcp import Talk, TcpPort
 from simulators.truth import Truth
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Lab:
             pty = PtyLine(begin, self._pty_folder / bus, line, greeting, gap)
             await pty.plug_in()
             return pty, str(pty.path)
-        server = (HislipPort if serve == "hislip" else TcpPort)(begin, host, int(port))
+        server = TcpPort(begin, host, int(port), HislipTalk if serve == "hislip" else Talk)
         await server.plug_in()
         scheme = {"hislip": "TCPIP::{}::hislip0,{}::INSTR", "rtu-tcp": "rtu+tcp://{}:{}"}.get(serve, "tcp://{}:{}")
         return server, scheme.format(host, server.port)
