@@ -30,6 +30,8 @@ PATIENCE = 3
 LONGEST_PAUSE = 30.0
 MISSED_REPORT = 60.0
 """Seconds between two events that say how many ticks a slow instrument missed."""
+LAST_ANSWER = 2.0
+"""Seconds that a stopping station waits for answers that are under way."""
 STEP = 0.050
 """A wall clock that moves by more than this many seconds against the monotonic clock was set."""
 
@@ -49,6 +51,7 @@ class Station:
     queue: Queue
     clock: Clock
     on_reading: Callable[[Reading], None] = lambda _: None
+    stopping: bool = False
     grid: int = 0
     """Counts the steps of the wall clock: whoever holds an older number aligns its grid again."""
 
@@ -83,6 +86,7 @@ class Follower:
     missed: int = 0
     last_at: int | None = None
     last_error: str = ""
+    asking: bool = field(default=False, init=False)
     expected_by: float = math.inf
     """Monotonic instant by which this follower must have moved on; past it, it is stuck."""
     _series: dict[str, Series] = field(default_factory=dict, init=False)
@@ -106,13 +110,15 @@ class Follower:
         """Read at every tick until cancelled; then close a gap that is still open and give the wire back."""
         clock = self.station.clock
         try:
-            while True:
+            while not self.station.stopping:
                 grid, start, count = self.station.grid, first_tick(clock, self.period), 0
-                while grid == self.station.grid:
+                while grid == self.station.grid and not self.station.stopping:
                     tick = start + count * self.period
                     self.expected_by = tick + self._longest()
                     await clock.sleep_until(tick)
+                    self.asking = True
                     pause = await self._take()
+                    self.asking = False
                     due = math.floor((clock.monotonic() + pause - start) / self.period) + 1
                     self._count_missed(due - count - 1)
                     count = max(due, count + 1)
@@ -231,8 +237,16 @@ async def watch_clock(station: Station) -> None:
 
 
 async def follow_all(station: Station, followers: Sequence[Follower]) -> None:
-    """Follow every instrument until cancelled."""
+    """Follow every instrument until cancelled; an answer that is under way then is still taken."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(watch_clock(station), name="clock")
-        for follower in followers:
-            group.create_task(follower.run(), name=follower.instrument.name)
+        clock = group.create_task(watch_clock(station), name="clock")
+        tasks = [group.create_task(follower.run(), name=follower.instrument.name) for follower in followers]
+        try:
+            await asyncio.shield(clock)
+        except asyncio.CancelledError:
+            station.stopping = True
+            for follower, task in zip(followers, tasks, strict=True):
+                if not follower.asking:
+                    task.cancel()
+            await asyncio.wait(tasks, timeout=LAST_ANSWER)
+            raise

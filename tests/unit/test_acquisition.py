@@ -75,7 +75,7 @@ async def running(
     station = Station("lab", records, clock)
     instrument = Instrument("balance", mt_sics(), wire, serial, clock.monotonic)
     follower = Follower(station, instrument, period)
-    task = asyncio.create_task(follow_all(station, [follower]))
+    task = asyncio.create_task(follow_all(station, [follower]), name="follow all")
     try:
         yield clock, records, wire, follower
     finally:
@@ -194,6 +194,21 @@ async def test_unreadable_reply_is_kept_as_an_event_with_its_bytes() -> None:
     assert first.raw == r"S S     1O0.00 g\r\n"
     assert "unknown unit 'oz'" in second.text
     assert {str(reading.value) for reading in records.readings} == {"100.00"}
+
+
+async def test_answer_under_way_is_still_taken_when_the_station_stops() -> None:
+    async with running(period=1.0, delay=0.4) as (clock, records, _, follower):
+        await clock.run_for(10.0)
+        while not follower.asking:
+            await clock.run_for(0.1)
+        before = len(records.readings)
+        (stopped,) = [task for task in asyncio.all_tasks() if task.get_name() == "balance"]
+        (everything,) = [task for task in asyncio.all_tasks() if task.get_name() == "follow all"]
+        everything.cancel()
+        await clock.run_for(5.0)
+        await asyncio.wait([everything])
+        assert stopped.done()
+        assert len(records.readings) == before + 1
 
 
 async def test_set_clock_is_an_event_and_stamps_still_rise() -> None:
