@@ -9,7 +9,7 @@ CACHE := $(or $(DAQ_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daq)
 PYTHON := .venv/bin/python
 
 help: ## say what there is
-	grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
 
 .venv/.ready: pyproject.toml constraints.txt tools/setup.sh
 	bash tools/setup.sh
@@ -21,7 +21,7 @@ demo: .venv/.ready servers ## a simulated lab on real wires, broker, station, br
 	.venv/bin/daq demo $(ARGS)
 
 test: .venv/.ready servers ## the whole test suite; ARGS="-k spool" for a part
-	[ -x "$(CACHE)/bin/influxd" ] || command -v influxd >/dev/null || \
+	[ -x "$(CACHE)/bin/influxd" ] || influxd version 2>/dev/null | grep -q ' v2[.]' || \
 		echo "daq: InfluxDB 2 is left out of the tests; 'make influxdb2' builds it (7 minutes, needs Go and Rust)" >&2
 	$(PYTHON) -m pytest $(ARGS)
 

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from daq.reading import Event, Reading
+from daq.reading import Event, Health, Reading
 
 if TYPE_CHECKING:
     from daq.reading import Record, Series
@@ -20,7 +20,13 @@ _TAG_SPECIAL = re.compile(r"([,= \\])")
 
 def encode(record: Record, seq: int, epoch: str) -> bytes:
     """Write one record as one line, without its line end."""
-    return (_reading(record, seq, epoch) if isinstance(record, Reading) else _event(record, seq, epoch)).encode()
+    match record:
+        case Reading():
+            return _reading(record, seq, epoch).encode()
+        case Event():
+            return _event(record, seq, epoch).encode()
+        case Health():
+            return _health(record, seq, epoch).encode()
 
 
 def _reading(reading: Reading, seq: int, epoch: str) -> str:
@@ -41,6 +47,13 @@ def _event(event: Event, seq: int, epoch: str) -> str:
         f"event,station={tag(event.station)}{tags},kind={event.kind} "
         f'text="{_string(event.text)}",seq={seq}i,epoch="{epoch}"{until}{missed}{raw} {event.at}'
     )
+
+
+def _health(health: Health, seq: int, epoch: str) -> str:
+    numbers = "".join(
+        f"{name}={number}{'i' if isinstance(number, int) else ''}," for name, number in health.numbers.items()
+    )
+    return f'station,station={tag(health.station)} {numbers}seq={seq}i,epoch="{epoch}" {health.at}'
 
 
 @cache

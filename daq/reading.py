@@ -74,4 +74,13 @@ class Event:
     raw: str = field(default="")
 
 
-Record: TypeAlias = Reading | Event
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a station was at `at` (UTC nanoseconds): counters as whole numbers, all else as floats."""
+
+    station: str
+    at: int
+    numbers: dict[str, int | float]
+
+
+Record: TypeAlias = Reading | Event | Health

@@ -97,6 +97,9 @@ class Server:
 
     name = "server"
 
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()  # the child works in this folder: a relative path would count twice
+
     @property
     def url(self) -> str:
         """Address of its HTTP door, where it has one."""
@@ -129,6 +132,8 @@ class Server:
 
     async def start(self) -> None:
         """Start it and wait until it answers; on the same port and with the same files as before."""
+        if self._process is not None and self._process.poll() is None:
+            raise ServerError(f"{self.name} runs already, at port {self.port}")
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603, ASYNC220  # found by us; forking takes a millisecond
@@ -141,13 +146,23 @@ class Server:
                 start_new_session=True,  # Ctrl-C is for whoever started it, who then ends everything in its order
                 preexec_fn=die_with_parent,  # noqa: PLW1509  # one system call, no Python lock is taken
             )
+        answers = False
+        try:
+            answers = await self._answers_in_time(self._process)
+        finally:
+            if not answers:  # also where the wait was cancelled: `async with` ends only what it has entered
+                await self.kill()
+        if not answers:
+            tail = (self.folder / "log").read_text(errors="replace")[-2000:]
+            raise ServerError(f"{self.name} ({self.program}) did not start:\n{tail}")
+
+    async def _answers_in_time(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + READY_WITHIN
         while not await self.ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                await self.kill()
-                tail = (self.folder / "log").read_text(errors="replace")[-2000:]
-                raise ServerError(f"{self.name} ({self.program}) did not start:\n{tail}")
+            if process.poll() is not None or time.monotonic() > deadline:
+                return False
             await asyncio.sleep(0.02)
+        return True
 
     async def kill(self) -> None:
         """Kill it as a power cut would."""

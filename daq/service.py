@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from daq import __version__, notify
 from daq.acquisition import Follower, Station, follow_all
-from daq.clock import SystemClock
+from daq.clock import SystemClock, synchronised
 from daq.installation import wire
 from daq.mqtt import Message, stay_connected
 from daq.publisher import Publisher
-from daq.reading import EventKind
+from daq.reading import EventKind, Health
 from daq.signals import state_folder, stop_signals
 from daq.spool import Spool, SpoolError
 from drivers.links import Wires
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 DRAIN = 10.0
 """Seconds that a stopping station waits for the database to take what is left; the rest stays in the spool."""
+HEALTH = 60.0
 STUCK = 20.0
 """Seconds without progress after which the watchdog is not fed any more."""
 
@@ -68,6 +69,7 @@ class StationService:
             "host": socket.gethostname(),
             "epoch": self.spool.epoch,
             "at_ns": self.clock.utc_ns(),
+            "clock": {"synchronised": synchronised()},
             "uptime_s": round(self.clock.monotonic() - self.started, 1),
             "acquired": ledger.acquired,
             "stored": ledger.stored,
@@ -104,6 +106,7 @@ class StationService:
             road = group.create_task(self._publish(), name="publisher")
             group.create_task(self._watch_spool(), name="spool")
             reading = group.create_task(follow_all(self.station, self.followers), name="acquisition")
+            health = group.create_task(self._note_health(), name="health")
             beat = group.create_task(self._feed_watchdog(), name="watchdog")
             self.station.event(EventKind.START, f"daq {__version__}, {len(self.followers)} instruments")
             notify.ready(f"reading {len(self.followers)} instruments")
@@ -115,7 +118,7 @@ class StationService:
                 await reading
             self.station.event(EventKind.STOP, "asked to stop")
             await self._drain()
-            for task in (road, beat):
+            for task in (road, beat, health):
                 task.cancel()
             self.state = "offline"
             await self.publisher.say_goodbye()
@@ -131,6 +134,26 @@ class StationService:
 
     async def _watch_spool(self) -> None:
         await asyncio.shield(self.spool.finished)
+
+    async def _note_health(self) -> None:
+        """Put the state of the station on its own road, once a minute."""
+        while True:
+            ledger = self.spool.ledger
+            numbers: dict[str, int | float] = {
+                "uptime_s": round(self.clock.monotonic() - self.started, 1),
+                "acquired": ledger.acquired,
+                "stored": ledger.stored,
+                "spooled": ledger.spooled,
+                "quarantined": ledger.quarantined,
+                "dropped": ledger.dropped,
+                "resent_batches": self.publisher.resent,
+                "errors": sum(one.errors for one in self.followers),
+                "missed": sum(one.missed for one in self.followers),
+            }
+            if (known := synchronised()) is not None:
+                numbers["clock_synchronised"] = int(known)
+            self.station.queue.put(Health(self.config.station, self.clock.utc_ns(), numbers))
+            await self.clock.sleep_until(self.clock.monotonic() + HEALTH)
 
     async def _feed_watchdog(self) -> None:
         while True:

@@ -9,7 +9,9 @@ work=$cache/influxdb2-build
 
 say() { echo "daq: $*" >&2; }
 
-[[ -x $cache/bin/influxd ]] && "$cache/bin/influxd" version 2>&1 | grep -q "$version" && exit 0
+built() { [[ -x $cache/bin/influxd && $("$cache/bin/influxd" version 2>&1) == *"$version"* ]]; }
+
+built && exit 0
 for tool in go cargo gcc; do
     command -v "$tool" >/dev/null || {
         say "InfluxDB 2 is left out: building it needs Go, Rust and a C compiler, and '$tool' is missing"
@@ -19,6 +21,7 @@ done
 mkdir -p "$cache/bin" "$work"
 exec 9>"$work/.lock"
 flock 9
+built && exit 0 # by whoever held the lock
 say "building InfluxDB $version in $work (about 7 minutes) …"
 cp "$here/tests/servers/influxdb2/go.mod" "$here/tests/servers/influxdb2/tools.go" "$work/"
 cd "$work"

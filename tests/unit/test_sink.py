@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from daq.archive import Archive, parse, points
 from daq.line_protocol import encode, seq_of
-from daq.reading import Event, EventKind, Reading, Series
+from daq.reading import Event, EventKind, Health, Reading, Series
 from daq.sink import Misconfigured, Refused, TooLarge, Unavailable, store
 from drivers.sample import Status
 from tests.unit.test_spool import reading
@@ -103,6 +103,12 @@ def test_event_is_encoded() -> None:
     point = parse(encode(event, 7, "e" * 32))
     assert point.tags == {"station": "s", "instrument": "balance", "kind": "gap"}
     assert (point.fields["missed"], point.fields["until"], point.fields["seq"]) == (3, 9, 7)
+
+
+def test_health_is_encoded() -> None:
+    point = parse(encode(Health("s", 5, {"acquired": 3, "uptime_s": 1.5}), 7, "e" * 32))
+    assert (point.measurement, point.tags) == ("station", {"station": "s"})
+    assert point.fields == {"acquired": 3, "uptime_s": 1.5, "seq": 7, "epoch": "e" * 32}
 
 
 async def test_archive_keeps_each_point_once(tmp_path: Path) -> None:
