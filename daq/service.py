@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from daq import __version__, notify
@@ -61,7 +62,6 @@ class StationService:
 
     def status(self) -> dict[str, Any]:
         """Give the health of the station, as published and as `daq status` shows it."""
-        ledger = self.spool.ledger
         return {
             "station": self.config.station,
             "state": self.state,
@@ -71,11 +71,7 @@ class StationService:
             "at_ns": self.clock.utc_ns(),
             "clock": {"synchronised": synchronised()},
             "uptime_s": round(self.clock.monotonic() - self.started, 1),
-            "acquired": ledger.acquired,
-            "stored": ledger.stored,
-            "spooled": ledger.spooled,
-            "quarantined": ledger.quarantined,
-            "dropped": ledger.dropped,
+            **asdict(self.spool.ledger),
             "resent_batches": self.publisher.resent,
             "instruments": {
                 one.instrument.name: {
@@ -138,14 +134,9 @@ class StationService:
     async def _note_health(self) -> None:
         """Put the state of the station on its own road, once a minute."""
         while True:
-            ledger = self.spool.ledger
             numbers: dict[str, int | float] = {
                 "uptime_s": round(self.clock.monotonic() - self.started, 1),
-                "acquired": ledger.acquired,
-                "stored": ledger.stored,
-                "spooled": ledger.spooled,
-                "quarantined": ledger.quarantined,
-                "dropped": ledger.dropped,
+                **asdict(self.spool.ledger),
                 "resent_batches": self.publisher.resent,
                 "errors": sum(one.errors for one in self.followers),
                 "missed": sum(one.missed for one in self.followers),
