@@ -151,7 +151,9 @@ async def connect(
         who = f"user {broker.user!r}" if broker.user else "a client without a user"
         raise BrokerRefused(f"{place} refuses {who}: {_words(error)}") from error
     except (aiomqtt.MqttError, OSError, ValueError) as error:
-        raise BrokerLost(f"{place}: {error}") from error
+        silent = broker.tls is not None and "timed out" in str(error)
+        hint = "; does it want another client certificate?" if silent else ""  # it says no by hanging up
+        raise BrokerLost(f"{place}: {error}{hint}") from error
     try:
         yield connection
     finally:
