@@ -24,21 +24,26 @@ pip_from_debian() {
         options=(-qq -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/apt" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)")
         apt-get "${options[@]}" update && apt-get "${options[@]}" download python3-pip-whl && dpkg -x ./*.deb root
     ) >"$work/log" 2>&1 || { cat "$work/log" >&2; say "pip could not be fetched; install python3-venv and try again"; exit 1; }
-    mkdir -p "$cache"
     cp "$work"/root/usr/share/python-wheels/pip-*.whl "$cache/"
     rm -rf "$work"
 }
 
+mkdir -p "$cache"
+exec 9>"$cache/.setup-lock"
+flock 9
 say "installing Python packages into .venv (about a minute the first time) …"
-rm -rf .venv
-if "$python" -c 'import ensurepip' 2>/dev/null && "$python" -m venv .venv 2>/dev/null; then
-    pip=(.venv/bin/python -m pip)
+if .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    pip=(.venv/bin/python -m pip)  # there is one already: only bring it up to date
 else
     rm -rf .venv
-    "$python" -m venv --without-pip .venv
-    compgen -G "$cache/pip-*.whl" >/dev/null || pip_from_debian
-    wheel=$(compgen -G "$cache/pip-*.whl" | head -n 1)
-    pip=(.venv/bin/python "$wheel/pip")
+    if "$python" -c 'import ensurepip' 2>/dev/null && "$python" -m venv .venv 2>/dev/null; then
+        pip=(.venv/bin/python -m pip)
+    else
+        rm -rf .venv
+        "$python" -m venv --without-pip .venv
+        compgen -G "$cache/pip-*.whl" >/dev/null || pip_from_debian
+        pip=(.venv/bin/python "$(compgen -G "$cache/pip-*.whl" | head -n 1)/pip")
+    fi
 fi
 "${pip[@]}" install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt -e '.[dev]' >&2
 touch .venv/.ready
