@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class StreamLink:
         async with wire.turn:
             try:
                 if isinstance(query, Listen):
-                    self.sent = asyncio.get_running_loop().time()
+                    self.sent = time.monotonic()
                     return await wire.listen(opening, query.end, query.timeout)
                 if not query.end:
                     await wire.tell(opening, query.command)
