@@ -53,6 +53,7 @@ class EventKind(StrEnum):
     GAP = "gap"
     MISSED = "missed"
     CLOCK_STEP = "clock_step"
+    DAMAGE = "damage"
     DROP = "drop"
     QUARANTINE = "quarantine"
 

@@ -105,6 +105,8 @@ class StationService:
             health = group.create_task(self._note_health(), name="health")
             beat = group.create_task(self._feed_watchdog(), name="watchdog")
             self.station.event(EventKind.START, f"daq {__version__}, {len(self.followers)} instruments")
+            if self.spool.damage:
+                self.station.event(EventKind.DAMAGE, self.spool.damage)
             notify.ready(f"reading {len(self.followers)} instruments")
             await stop.wait()
             notify.stopping()

@@ -84,6 +84,7 @@ class Spool:
         self._done = Ranges([*self._file.stored, *self._quarantined, *self._dropped])
         self._next = self._file.last + 1
         self.epoch = self._file.epoch
+        self.damage = self._file.damage
         self.committed = self._file.last
         self.on_commit: Callable[[], None] = _nothing
         self.on_trouble: Callable[[str], None] = _nothing_with

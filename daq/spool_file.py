@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from daq import salvage
 from daq.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from daq.batch import Rejection
 
 SCHEMA = "1"
+CHECK_SECONDS = 2.0
 PRUNE_ROWS = 2_000
 """Rows removed in one transaction: a few milliseconds, so that no commit waits long for it."""
 
@@ -60,9 +62,9 @@ class SpoolFile:
     def __init__(self, path: Path, limit: int) -> None:
         """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or damaged."""
         self._lock = _lock(path)
+        self.damage = ""
         try:
-            self._connection = _connect(path, limit)
-            self.epoch = self._meta("epoch", secrets.token_hex(16))
+            self._open(path, limit)
             schema = self._meta("schema", SCHEMA)
         except sqlite3.Error as error:
             os.close(self._lock)
@@ -76,6 +78,29 @@ class SpoolFile:
             (seq, seq) for (seq,) in self._connection.execute("SELECT seq FROM quarantine ORDER BY seq")
         )
         self.last = max(self._scalar("SELECT max(seq) FROM record"), self.stored.last, self.dropped.last)
+
+    def _open(self, path: Path, limit: int) -> None:
+        """Open the file; where it is damaged, set it aside and begin a new one with what could be read of it."""
+        try:
+            self._connection = _connect(path, limit)
+            self.epoch = self._meta("epoch", secrets.token_hex(16))
+            _check(self._connection)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+                raise
+            if hasattr(self, "_connection"):
+                self._connection.close()
+            aside = salvage.set_aside(path)
+            self._connection = _connect(path, limit)
+            self.epoch = self._meta("epoch", secrets.token_hex(16))
+            found = enumerate(salvage.rows(aside), 1)
+            rows = [(seq, at, salvage.renumbered(line, seq, self.epoch)) for seq, (at, line) in found]
+            self.stored = Ranges()
+            for start in range(0, len(rows), PRUNE_ROWS):
+                self.commit(Changes(rows[start : start + PRUNE_ROWS]))
+            self.damage = (
+                f"the spool was damaged ({error}) and set aside as {aside.name}; {len(rows)} records were read from it"
+            )
 
     def _meta(self, key: str, default: str) -> str:
         with self._connection:
@@ -184,6 +209,24 @@ def _lock(path: Path) -> int:
         os.close(lock)
         raise SpoolError(f"{path}: in use by another process; a spool has exactly one owner") from None
     return lock
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Look for damage, for `CHECK_SECONDS` at most: the station must acquire again within seconds."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        said = "ok"
+    finally:
+        connection.set_progress_handler(None, 0)
+    if said != "ok":
+        damage = sqlite3.DatabaseError(said)
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage
 
 
 def _connect(path: Path, limit: int) -> sqlite3.Connection:
