@@ -11,7 +11,7 @@ import sqlite3
 import time
 import zlib
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def _ends(connection: sqlite3.Connection) -> tuple[int, int]:
     return (min(found), max(found)) if found else (1, 0)
 
 
-def _some(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[int, int, bytes, int]]:
+def _some(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[Any, ...]]:
     query = "SELECT seq, at, line, crc FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq"
     try:
         return connection.execute(query, (first, last)).fetchall()
@@ -75,7 +75,7 @@ def _some(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[i
         return [row for seq in range(first, last + 1) for row in _read(connection, query, (seq, seq))]
 
 
-def _read(connection: sqlite3.Connection, query: str, values: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+def _read(connection: sqlite3.Connection, query: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
     try:
         return connection.execute(query, values).fetchall()
     except sqlite3.Error:
