@@ -15,7 +15,7 @@ from daq.reading import Event, Health, Reading
 if TYPE_CHECKING:
     from daq.reading import Record, Series
 
-_TAG_SPECIAL = re.compile(r"([,= \\])")
+_TAG_SPECIAL = re.compile(r"([,= ])")
 
 
 def encode(record: Record, seq: int, epoch: str) -> bytes:
@@ -65,8 +65,12 @@ def _key(series: Series) -> str:
 
 
 def tag(value: str) -> str:
-    """Escape a tag value; a line break cannot be written in one and becomes a blank."""
-    return _TAG_SPECIAL.sub(r"\\\1", " ".join(value.splitlines()) or "-")
+    """Escape a tag value.
+
+    What cannot be written in one is replaced: a line break by a blank, a backslash (which would escape what comes
+    behind it, and which no InfluxDB can escape) by a slash.
+    """
+    return _TAG_SPECIAL.sub(r"\\\1", " ".join(value.splitlines()).replace("\\", "/") or "-")
 
 
 def _string(value: str) -> str:
