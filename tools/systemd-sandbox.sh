@@ -37,6 +37,8 @@ boot() {
     # Not chroot: the kernel refuses user namespaces (PrivateUsers=) in a chroot.
     pivot_root . .
     umount --lazy .
+    # In a container systemd leaves mounts private, and the credentials that it mounts for a service would not reach it.
+    mount --make-rshared /
     exec /lib/systemd/systemd --system --unit=basic.target --log-target=journal
 }
 export -f boot

@@ -6,15 +6,21 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.conftest import needs
-from tests.system.world import ROOT, compare, world
+from tests.system.world import ROOT, compare, influxql, world
+
+if TYPE_CHECKING:
+    from daq.servers import Mosquitto
+    from tests.system.world import Database
 
 LAB = """
 seed = 5
@@ -62,6 +68,30 @@ def test_exposure(unit: str) -> None:
     assert float(level[1]) <= HIGHEST_EXPOSURE
 
 
+async def demand_password(broker: Mosquitto, folder: Path, password: str) -> None:
+    """Let the broker start again, for a user with a password only."""
+    tool = broker.program.parent.parent / "debian" / "usr" / "bin" / "mosquitto_passwd"
+    passwords = folder / "passwords"
+    passwords.write_text(f"lab:{password}\n")
+    passwords.chmod(0o600)
+    subprocess.run(
+        [tool if tool.exists() else "mosquitto_passwd", "-U", passwords], check=True, capture_output=True, timeout=20
+    )
+    await broker.stop()
+    broker.settings = ["allow_anonymous false", f"password_file {passwords}"]
+    await broker.start()
+    for config in (folder / "station.toml", folder / "bridge.toml"):
+        config.write_text(config.read_text().replace("[broker]\n", '[broker]\nuser = "lab"\n'))
+
+
+async def numbers_in(database: Database) -> list[int]:
+    """Give the sequence number of every record in the database, whatever its measurement; in order."""
+    series = await influxql(database, 'SELECT "seq", "epoch" FROM "reading", "event", "station"')
+    rows = [row for one in series for row in one["values"]]
+    assert len({epoch for _, _, epoch in rows}) == 1, "one spool file, one epoch"
+    return sorted(seq for _, seq, _ in rows)
+
+
 async def test_story_of_the_services(tmp_path: Path) -> None:
     needs("influxdb1")
     if reason := can_boot():
@@ -69,25 +99,39 @@ async def test_story_of_the_services(tmp_path: Path) -> None:
     lab = tmp_path / "lab-of-the-test.toml"
     lab.write_text(LAB)
     async with world(tmp_path, lab, "influxdb1", start=False) as made:
+        password = secrets.token_urlsafe(16)
+        await demand_password(made.broker, tmp_path, password)
         story = await asyncio.create_subprocess_exec(
-            *(SANDBOX, ROOT / "tests" / "system" / "service_story.sh", ROOT, tmp_path, sys.executable, sys.base_prefix),
+            *(SANDBOX, ROOT / "tests" / "system" / "service_story.sh"),
+            *(ROOT, tmp_path, sys.executable, sys.base_prefix, password),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said = (await story.communicate())[0].decode()
         assert story.returncode == 0, said
-        stored, truth = await made.stored(), made.truth()
+        assert made.database is not None
+        numbers, stored, truth = await numbers_in(made.database), await made.stored(), made.truth()
     parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
     assert parts["ready"].count("ActiveState=active\nSubState=running") == 2
+    assert re.search(r"daq\.service:\nmqtt-password\s", parts["credentials"])
+    assert "influxdb-token" not in parts["credentials"]
     assert re.search(r"StatusText=\d+ acquired, \d+ stored, \d+ waiting", parts["status"])
     assert {"NRestarts=1", "ActiveState=active"} <= set(parts["killed"].split())
+    assert {"NRestarts=1", "ActiveState=active"} <= set(parts["bridge killed"].split())
     assert "ActiveState=inactive" in parts["stopped"]
     assert "Result=success" in parts["stopped"]
-    ledger = json.loads(parts["ledger"])
-    assert (ledger["spooled"], ledger["quarantined"], ledger["dropped"]) == (0, 0, 0)
     assert {"ActiveState=failed", "ExecMainStatus=78", "NRestarts=0"} <= set(parts["wrong config"].split())
     assert '"mt-siks" is not installed; did you mean "mt-sics"?' in parts["wrong config"]
     assert {"NRestarts=1", "ActiveState=active"} <= set(parts["hung"].split())
-    # Killed once, stopped three times; a kill may cost what was read in the last moments and not yet committed.
+    # By default systemd has given up long before.
+    restarts = re.search(r"NRestarts=(\d+)", parts["crashing"])
+    assert restarts is not None
+    assert int(restarts[1]) > 10
+    assert "ActiveState=failed" not in parts["crashing"]
+    # Every record that the spool ever committed is in the database, once.
+    ledger = json.loads(parts["ledger"])
+    assert (ledger["spooled"], ledger["quarantined"], ledger["dropped"]) == (0, 0, 0)
+    assert numbers == list(range(1, ledger["acquired"] + 1))
+    # Killed twice, stopped twice: a kill may cost what was read in the last moments and not yet committed.
     counts = compare(truth, stored, stops=24)
     assert set(counts) == {"balance", "meter", "room"}
     assert counts["balance"] > 100
