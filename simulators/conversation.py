@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from simulators.instrument import Answer, RegisterSimulator, TextSimulator
+from simulators.instrument import Answer, RegisterSimulator, TextSimulator, Values
 from simulators.speaker import SWAPPED, Speaker, Write
 
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 LONGEST_REQUEST = 4096
+LONGEST_MBAP = 260
+"""Bytes (Modbus messaging on TCP/IP V1.0b, 4.1: a header of 7 bytes and a PDU of 253)."""
 
 
 class Conversation(Protocol):
     """What a wire talks to."""
 
+    def start(self, write: Write) -> None:
+        """Begin; what is said unasked goes to `write`."""
+
     def hear(self, data: bytes, write: Write) -> None:
         """Take bytes that arrived; answers go to `write`, now or later."""
+
+    def clear(self) -> None:
+        """Forget what was heard and what was going to be said."""
+
+    def end(self) -> None:
+        """Fall silent: nobody listens any more."""
 
 
 @dataclass(slots=True)
@@ -27,32 +39,64 @@ class TextConversation:
     simulator: TextSimulator
     speaker: Speaker
     _heard: bytearray = field(default_factory=bytearray)
+    _returned: bool = False
+    _next_unasked: asyncio.TimerHandle | None = None
+
+    def start(self, write: Write) -> None:
+        """Speak unasked, if the instrument is set to."""
+        if self._next_unasked is None and self.simulator.every > 0:
+            loop = asyncio.get_running_loop()
+            self._next_unasked = loop.call_later(self.simulator.every, self._say_unasked, write)
+
+    def _say_unasked(self, write: Write) -> None:
+        self._next_unasked = None
+        if self.simulator.every > 0:
+            self.speaker.say(b"", self.simulator.unasked(self.speaker.now), write)
+            self.start(write)
+
+    def clear(self) -> None:
+        """Forget half a request and every answer on its way."""
+        self._heard.clear()
+        self.speaker.forget()
+
+    def end(self) -> None:
+        """Say nothing unasked any more."""
+        if self._next_unasked is not None:
+            self._next_unasked.cancel()
+            self._next_unasked = None
 
     def hear(self, data: bytes, write: Write) -> None:
         """Answer each whole request."""
         heard = self._heard
         heard += data
         while True:
+            # CR LF may come in two pieces: its line feed ends nothing more.
+            if self._returned and heard:
+                self._returned = False
+                if heard.startswith(b"\n"):
+                    del heard[:1]
             places = [(at, -len(end)) for end in self.simulator.ends if (at := heard.find(end)) >= 0]
             if not places:
                 del heard[:-LONGEST_REQUEST]
                 return
             at, length = min(places)
             request = bytes(heard[:at])
+            self._returned = heard[at : at - length] == b"\r"
             del heard[: at - length]
             self._answer(request, write)
 
     def _answer(self, request: bytes, write: Write) -> None:
-        if self.simulator.restarts:
-            self.speaker.forget()
         now = self.speaker.now
         answer = self.simulator.answer(request, now)
+        self.start(write)
         if answer is None:
             return
+        if answer.cancels:
+            self.speaker.forget()
         swaps = self.speaker.faults.faults.swap
         serial: str = getattr(self.simulator, "serial", "")
         if any(start <= now < start + length for start, length in swaps) and serial:
-            answer = Answer(answer.reply.replace(serial.encode(), SWAPPED.encode()), answer.values, answer.delay)
+            answer = replace(answer, reply=answer.reply.replace(serial.encode(), SWAPPED.encode()))
         self.speaker.say(request, answer, write)
 
 
@@ -68,28 +112,58 @@ class Unit:
         function = pdu[0]
         if function not in {3, 4}:
             return Answer(bytes([function | 0x80, ILLEGAL_FUNCTION]))
+        if len(pdu) != 5:
+            return Answer(bytes([function | 0x80, ILLEGAL_VALUE]))
         address, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+        if not 1 <= count <= 125:
+            return Answer(bytes([function | 0x80, ILLEGAL_VALUE]))
         now = self.speaker.now
         table = self.simulator.registers(now)
         wanted = range(address, address + count)
-        if not 1 <= count <= 125 or any(one not in table for one in wanted):
+        if any(one not in table for one in wanted):
             return Answer(bytes([function | 0x80, ILLEGAL_ADDRESS]))
         body = b"".join(table[one].to_bytes(2, "big") for one in wanted)
-        return Answer(bytes([function, len(body)]) + body, self.simulator.values(now))
+        return Answer(bytes([function, len(body)]) + body, self._told(wanted, now))
+
+    def _told(self, wanted: range, now: float) -> Values:
+        """Give the values of which the answer holds both words: only these were said."""
+        told = {name for place, name in self.simulator.places.items() if place in wanted and place + 1 in wanted}
+        return {name: digits for name, digits in self.simulator.values(now).items() if name in told} if told else {}
 
 
 @dataclass(slots=True)
-class TcpBus:
-    """Modbus TCP: several requests may come in one segment, each keeps its transaction number."""
+class Bus:
+    """What the two kinds of Modbus share: units that speak only when they are asked."""
 
     units: Mapping[int, Unit]
     _heard: bytearray = field(default_factory=bytearray)
+
+    def start(self, write: Write) -> None:
+        """Say nothing."""
+
+    def clear(self) -> None:
+        """Forget half a request."""
+        self._heard.clear()
+
+    def end(self) -> None:
+        """Stay silent."""
+
+
+@dataclass(slots=True)
+class TcpBus(Bus):
+    """Modbus TCP: several requests may come in one segment, each keeps its transaction number."""
 
     def hear(self, data: bytes, write: Write) -> None:
         """Answer each whole request to a unit that exists."""
         heard = self._heard
         heard += data
-        while len(heard) >= 8 and len(heard) >= (size := 6 + int.from_bytes(heard[4:6], "big")):
+        while len(heard) >= 8:
+            size = 6 + int.from_bytes(heard[4:6], "big")
+            if heard[2:4] != b"\0\0" or not 8 <= size <= LONGEST_MBAP:
+                heard.clear()  # no Modbus, and nothing in a stream tells where the next frame begins
+                return
+            if len(heard) < size:
+                return
             frame = bytes(heard[:size])
             del heard[:size]
             unit = self.units.get(frame[6])
@@ -100,11 +174,8 @@ class TcpBus:
 
 
 @dataclass(slots=True)
-class RtuBus:
+class RtuBus(Bus):
     """Modbus RTU: frames of eight bytes (both functions ask in that many), told apart by their checksum."""
-
-    units: Mapping[int, Unit]
-    _heard: bytearray = field(default_factory=bytearray)
 
     def hear(self, data: bytes, write: Write) -> None:
         """Answer each request with a good checksum; skip a byte where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,20 +33,39 @@ class Faults:
     swap: Sequence[Sequence[float]] = ()
 
     @classmethod
-    def from_table(cls, table: Mapping[str, object]) -> Faults:
-        """Read a table of a lab file; ValueError names what is unknown."""
+    def from_table(cls, table: Mapping[str, Any]) -> Faults:
+        """Read a table of a lab file; ValueError names what is wrong."""
+        if not isinstance(table, dict):
+            raise ValueError("is no table; write { late = 0.02, … }")  # noqa: TRY004  # a mistake in a file, not in code
         known = {field.name for field in fields(cls)}
         if strange := set(table) - known:
             raise ValueError(f"unknown fault {', '.join(sorted(strange))}; known are {', '.join(sorted(known))}")
         for kind in KINDS:
             share = table.get(kind, 0.0)
-            if not isinstance(share, int | float) or not 0 <= share <= 1:
+            if not _is_time(share) or share > 1:
                 raise ValueError(f"{kind} = {share!r} is no share from 0 to 1")
-        return cls(**table)  # type: ignore[arg-type]  # checked above
+        if sum(table.get(kind, 0.0) for kind in KINDS) > 1:
+            raise ValueError("the shares are more than 1 together")
+        late = table.get("late_s", 0.0)
+        if not _is_time(late):
+            raise ValueError(f"late_s = {late!r} is no time in seconds")
+        for kind in ("hang", "unplug", "swap"):
+            intervals = table.get(kind, [])
+            if not (isinstance(intervals, list) and all(_is_interval(one) for one in intervals)):
+                raise ValueError(f"{kind} = {intervals!r}; write [[start, length], …] in seconds")
+        return cls(**table)
 
     def chooser(self, seed: str) -> FaultChooser:
         """Give what decides answer by answer."""
         return FaultChooser(self, random.Random(seed))
+
+
+def _is_time(value: object) -> bool:
+    return type(value) in {int, float} and 0 <= float(value) < float("inf")  # type: ignore[arg-type]  # just tested
+
+
+def _is_interval(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_time(one) for one in value)
 
 
 @dataclass(slots=True)
@@ -69,10 +88,10 @@ class FaultChooser:
         return None
 
     def spoil(self, kind: str | None, request: bytes, reply: bytes) -> bytes:
-        """Give what goes over the wire instead of `reply`."""
+        """Give what goes over the wire instead of `reply`, which has at least one byte."""
         match kind:
             case "cut":
-                return reply[: self.dice.randrange(len(reply) - 1)]
+                return reply[: self.dice.randrange(len(reply))]
             case "garbled":
                 place = self.dice.randrange(len(reply))
                 return reply[:place] + bytes([reply[place] ^ (1 << self.dice.randrange(7))]) + reply[place + 1 :]

@@ -61,7 +61,10 @@ class HislipTalk(Talk):
         """Hear whole messages."""
         self._heard += data
         while len(self._heard) >= HEADER.size:
-            _, kind, _, parameter, length = HEADER.unpack_from(self._heard)
+            prologue, kind, _, parameter, length = HEADER.unpack_from(self._heard)
+            if prologue != b"HS" or length > LARGEST:  # "poorly formed message": fatal by IVI-6.1, 6.2
+                self.hang_up()
+                return
             if len(self._heard) < HEADER.size + length:
                 return
             payload = bytes(self._heard[HEADER.size : HEADER.size + length])
@@ -74,6 +77,8 @@ class HislipTalk(Talk):
             if kind == Kind.DATA_END:
                 self._answer(parameter)
         else:
+            if kind == Kind.ASYNC_DEVICE_CLEAR:
+                self.conversation.clear()  # an answer on its way belongs to a question that nobody asks any more
             unknown = (Kind.ERROR, 1, 0, b"")
             self._send(*REPLIES.get(Kind(kind), unknown) if kind in set(Kind) else unknown)
 

@@ -12,33 +12,46 @@ Values = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One reply; `delay` is the time in seconds that the instrument needs for it, beyond the wire."""
+    """One reply; `delay` is the time in seconds that the instrument needs for it, beyond the wire.
+
+    `then` is what it says by itself after that (its delay counts from this reply). With `cancels`, whatever the
+    instrument was still going to say is dropped. An empty reply is silence.
+    """
 
     reply: bytes
     values: Values = field(default_factory=dict)
     delay: float = 0.0
+    then: Answer | None = None
+    cancels: bool = False
 
 
 class TextSimulator(Protocol):
     """An instrument that is asked in text.
 
-    `ends` are the terminators of a request, the longest first. Where `restarts` is true, a new request makes the
-    instrument forget the answer it was working on. `greeting` is sent when it is switched on.
+    `ends` are the terminators of a request, the longest first. `greeting` is sent when it is switched on. While `every`
+    is above zero, the instrument speaks unasked once in that many seconds.
     """
 
     ends: tuple[bytes, ...]
-    restarts: bool
     line: str
     greeting: bytes
+    every: float
 
     def answer(self, request: bytes, now: float) -> Answer | None:
         """Answer a request that came without its terminator; None for silence."""
+
+    def unasked(self, now: float) -> Answer:
+        """Give what it sends by itself at this instant."""
 
 
 class RegisterSimulator(Protocol):
     """An instrument that is read in Modbus registers."""
 
     line: str
+
+    @property
+    def places(self) -> Mapping[int, str]:
+        """Give the channel of each address at which a single begins."""
 
     def registers(self, now: float) -> Mapping[int, int]:
         """Give all registers of this instant, by address of the PDU."""
@@ -52,6 +65,10 @@ class Spoken:
     """What most text instruments have in common."""
 
     ends: tuple[bytes, ...] = (b"\r\n", b"\n", b"\r")
-    restarts: bool = False
     line: str = "9600 8N1"
     greeting: bytes = b""
+    every: float = 0.0
+
+    def unasked(self, now: float) -> Answer:  # noqa: ARG002  # the signature of those that do speak
+        """Say nothing: most instruments speak only when they are asked."""
+        return Answer(b"")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
-import re
 import time
 import tomllib
 from contextlib import AsyncExitStack
@@ -17,6 +15,7 @@ from simulators.catalogue import REGISTERS, TEXT
 from simulators.conversation import Begin, Conversation, RtuBus, TcpBus, TextConversation, Unit
 from simulators.faults import Faults
 from simulators.hislip import HislipTalk
+from simulators.lab_file import SERVES_TEXT, LabError, check
 from simulators.pty_line import PtyLine, seconds_per_character
 from simulators.speaker import Speaker
 from simulators.tcp import Talk, TcpPort
@@ -26,25 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-SERVES_TEXT = ("pty", "tcp", "hislip")
-SERVES_REGISTERS = ("modbus-tcp", "modbus-rtu", "rtu-tcp")
-KEYS = {
-    "simulator",
-    "serve",
-    "listen",
-    "serial",
-    "line",
-    "unit",
-    "bus",
-    "period",
-    "options",
-    "faults",
-    "driver_options",
-}
-
-
-class LabError(Exception):
-    """Mistakes in a lab file, one a line."""
+__all__ = ["Lab", "LabError", "Listening"]
 
 
 class Wire(Protocol):
@@ -100,7 +81,7 @@ class Lab:
         self, document: Mapping[str, Any], *, truth: Path | None = None, pty_folder: Path = Path("lab")
     ) -> None:
         """Take a lab file that was read; LabError holds every mistake in it."""
-        _check(document)
+        check(document)
         self.listening: dict[str, Listening] = {}
         self._document = document
         self._pty_folder = pty_folder.absolute()
@@ -205,60 +186,3 @@ class Lab:
 
     def _seed(self, name: str) -> str:
         return f"{self._document.get('seed', 1)}/{name}"
-
-
-def _check(document: Mapping[str, Any]) -> None:
-    problems = [
-        f"{key}: unknown; a lab file has seed and [instruments.NAME]"
-        for key in document
-        if key not in {"seed", "instruments"}
-    ]
-    instruments = document.get("instruments")
-    if not isinstance(instruments, dict) or not instruments:
-        problems.append("[instruments]: missing; write one table [instruments.NAME] for each instrument")
-        instruments = {}
-    units: set[tuple[str, object]] = set()
-    for name, table in instruments.items():
-        problems += [f"[instruments.{name}] {problem}" for problem in _mistakes(name, table)]
-        if isinstance(table, dict) and "unit" in table:
-            key = (table.get("bus", name), table["unit"])
-            if key in units:
-                problems.append(f"[instruments.{name}] unit: {table['unit']} is taken on bus {key[0]}")
-            units.add(key)
-    if problems:
-        raise LabError("\n".join(problems))
-
-
-def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # straight from TOML
-    if not isinstance(table, dict):
-        return ["is no table"]
-    problems = [f"{key}: unknown; known are {', '.join(sorted(KEYS))}" for key in table if key not in KEYS]
-    kind, serve = table.get("simulator"), table.get("serve")
-    if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
-        problems.append("the name may have letters, digits, - and _ only")
-    if kind not in TEXT and kind not in REGISTERS:
-        return [*problems, f"simulator: {kind!r} is none; known are {', '.join(sorted({*TEXT, *REGISTERS}))}"]
-    ways = SERVES_TEXT if kind in TEXT else SERVES_REGISTERS
-    if serve not in ways:
-        problems.append(f"serve: {serve!r} is no way for {kind}; use {', '.join(ways)}")
-    if kind in TEXT and not str(table.get("serial", "")).startswith("SIM"):
-        problems.append('serial: must begin with "SIM", so that nobody takes its readings for real ones')
-    if kind in REGISTERS and not (isinstance(table.get("unit"), int) and 1 <= table["unit"] <= 247):
-        problems.append("unit: a Modbus unit from 1 to 247 is needed")
-    if re.fullmatch(r"[^\s]+:\d{1,5}", str(table.get("listen", "127.0.0.1:0"))) is None:
-        problems.append(f'listen: {table["listen"]!r} is no "host:port"')
-    if "line" in table and re.fullmatch(r"\d+ [78][NEO][12]", str(table["line"])) is None:
-        problems.append(f'line: {table["line"]!r} is no line setting such as "9600 8N1"')
-    known = [
-        one.name
-        for one in inspect.signature({**TEXT, **REGISTERS}[kind]).parameters.values()
-        if one.kind == one.KEYWORD_ONLY
-    ]
-    problems += [
-        f"options: unknown {key}; known are {', '.join(known)}" for key in table.get("options", {}) if key not in known
-    ]
-    try:
-        Faults.from_table(table.get("faults", {}))
-    except ValueError as error:
-        problems.append(f"faults: {error}")
-    return problems

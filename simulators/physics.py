@@ -9,6 +9,7 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 Quantity = Callable[[float], float]
 
@@ -38,11 +39,12 @@ def noise(sigma: float, seed: str) -> Quantity:
     if sigma == 0:
         return constant(0.0)
 
-    def at(t: float) -> float:
-        digest = hashlib.blake2b(f"{seed}/{round(t * 1000)}".encode(), digest_size=8).digest()
+    @lru_cache(maxsize=1)  # an answer asks twice for its instant: for the bytes and for the truth
+    def at(millisecond: int) -> float:
+        digest = hashlib.blake2b(f"{seed}/{millisecond}".encode(), digest_size=8).digest()
         return random.Random(digest).gauss(0.0, sigma)
 
-    return at
+    return lambda t: at(round(t * 1000))
 
 
 def steps(levels: Sequence[float], hold: float, settling: float) -> Quantity:

@@ -20,7 +20,7 @@ CHUNK_SECONDS = 0.004
 """A UART hands over what it has every few milliseconds; finer steps would only cost processor time."""
 
 
-def precisely(instant: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+def precisely(instant: float, action: Callable[[], None]) -> None:
     """Call `action` at `instant`: the loop alone rounds up to whole milliseconds, a tenth of an answer."""
     loop = asyncio.get_running_loop()
 
@@ -30,7 +30,7 @@ def precisely(instant: float, action: Callable[[], None]) -> asyncio.TimerHandle
         else:
             action()
 
-    return loop.call_at(instant - 0.001, wait)
+    loop.call_at(instant - 0.001, wait)
 
 
 def seconds_per_character(line: str) -> float:
@@ -57,7 +57,9 @@ class PtyLine:
         self._heard_until = 0.0
         self._said_until = 0.0
         self._unsaid = bytearray()
-        self._saying: asyncio.TimerHandle | None = None
+        self._saying = False
+        self._plugged = 0
+        """Counts plugs: what was on its way through a line that was unplugged since never arrives."""
 
     async def plug_in(self) -> None:
         """Make the terminal and the link to it."""
@@ -70,7 +72,8 @@ class PtyLine:
         self._conversation = self._begin()
         asyncio.get_running_loop().add_reader(self._master, self._read)
         if self._greeting:
-            self._write(self._greeting)
+            self._write(self._plugged, self._greeting)
+        self._conversation.start(partial(self._write, self._plugged))
 
     def _read(self) -> None:
         try:
@@ -80,24 +83,29 @@ class PtyLine:
         loop = asyncio.get_running_loop()
         # The instrument has a request when its last character has come through the line.
         self._heard_until = max(self._heard_until, loop.time()) + len(data) * self._character
-        precisely(self._heard_until + self._gap, partial(self._conversation.hear, data, self._write))
+        precisely(self._heard_until + self._gap, partial(self._hear, self._plugged, data))
 
-    def _write(self, data: bytes) -> None:
+    def _hear(self, plugged: int, data: bytes) -> None:
+        if plugged == self._plugged:
+            self._conversation.hear(data, partial(self._write, plugged))
+
+    def _write(self, plugged: int, data: bytes) -> None:
+        if plugged != self._plugged:
+            return
         self._unsaid += data
-        if self._saying is None:
+        if not self._saying:
             self._said_until = asyncio.get_running_loop().time()
             self._say_next()
 
     def _say_next(self) -> None:
         count = min(len(self._unsaid), max(1, int(CHUNK_SECONDS / self._character)))
-        if not count:
-            self._saying = None
-            return
-        self._said_until += count * self._character
-        self._saying = precisely(self._said_until, partial(self._said, count))
+        self._saying = count > 0
+        if self._saying:
+            self._said_until += count * self._character
+            precisely(self._said_until, partial(self._said, self._plugged, count))
 
-    def _said(self, count: int) -> None:
-        if self._master < 0:
+    def _said(self, plugged: int, count: int) -> None:
+        if plugged != self._plugged:
             return
         with contextlib.suppress(BlockingIOError):  # nobody reads: a real line loses the characters, too
             os.write(self._master, self._unsaid[:count])
@@ -109,10 +117,11 @@ class PtyLine:
         if self._master < 0:
             return
         asyncio.get_running_loop().remove_reader(self._master)
-        if self._saying is not None:
-            self._saying.cancel()
-            self._saying = None
+        self._conversation.end()
+        self._plugged += 1
+        self._saying = False
         self._unsaid.clear()
+        self._heard_until = 0.0
         os.close(self._master)
         os.close(self._slave)
         self._master = self._slave = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ class Speaker:
         self._pending.clear()
 
     def say(self, request: bytes, answer: Answer, write: Write) -> None:
-        """Send an answer after its delay, or what a fault makes of it."""
+        """Send an answer after its delay, or what a fault makes of it; then what follows it. No bytes are no answer."""
+        if not answer.reply:
+            return
+        if answer.then is not None:
+            self.say(request, replace(answer.then, delay=answer.delay + answer.then.delay), write)
         kind = self.faults.next(self.now)
         delay = answer.delay + (self.faults.faults.late_s if kind == "late" else 0.0)
         if delay <= 0:

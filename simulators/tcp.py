@@ -22,6 +22,7 @@ class Talk(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what create_server gives
         self._transport = transport
         self._open_talks.add(self)
+        self.conversation.start(self.write)
 
     def data_received(self, data: bytes) -> None:
         """Hear."""
@@ -34,6 +35,7 @@ class Talk(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it by this name
         """End."""
+        self.conversation.end()
         self._open_talks.discard(self)
 
     def hang_up(self) -> None:

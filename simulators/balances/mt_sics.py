@@ -1,13 +1,13 @@
 """A Mettler Toledo MT-SICS balance, levels 0 and 1.
 
 Source: MT-SICS interface pages of the JS, AT and NewClassic operating instructions; janelia-python
-mettler_toledo_device_python (immediate commands are answered within 40 ms).
+mettler_toledo_device_python (immediate commands are answered within 40 ms); note on the KERN KCP manual 1.3.8 (SIR at
+about 15 values a second).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulators.instrument import Answer, Spoken
@@ -17,56 +17,101 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CAPACITY = 220.0
+REPEATED = 1 / 15
+IDENTITY = {b"@", b"I1", b"I2", b"I3", b"I4", b"I11"}
+WEIGHING = {b"S", b"SI", b"SIR"}
 
 
 @dataclass(slots=True)
 class MtSics(Spoken):
-    """A balance with a load, its digits, and whether the pan is at rest."""
+    """A balance with a load, its digits, and whether the pan is at rest.
+
+    `patience` is the time in seconds that it waits for stability (set at each balance), `adjustment` what the internal
+    adjustment takes; both are choices, the manuals say "tens of seconds" and "up to minutes".
+    """
 
     serial: str = "SIM0000001"
     load: Quantity = lambda _: 100.0
     at_rest: Callable[[float], bool] = lambda _: True
     decimals: int = 4
     unit: str = "g"
+    patience: float = 30.0
+    adjustment: float = 30.0
+    adjusted_at: float = 0.0
 
-    def answer(self, request: bytes, now: float) -> Answer | None:  # noqa: PLR0911  # one line for each command
-        """Know the commands that only read, and the reset; answer all others as unknown."""
-        match request:
-            case b"SI":
-                return self._weight(now)
-            case b"S":
-                return self._weight(now) if self.at_rest(now) else Answer(b"S I\r\n", {"mass": None}, 3.0)
-            case b"I4" | b"@":
-                return Answer(f'I4 A "{self.serial}"\r\n'.encode())
-            case b"I1":
-                return Answer(b'I1 A "01" "2.30" "2.20" "" ""\r\n')
-            case b"I2":
-                return Answer(f'I2 A "XS205DU SIMULATED {CAPACITY:.4f} g"\r\n'.encode())
-            case b"I3":
-                return Answer(b'I3 A "3.10 10.28.0.493.142"\r\n')
-            case b"":
-                return None
-            case _:
-                return Answer(b"ES\r\n")
+    def answer(self, request: bytes, now: float) -> Answer | None:
+        """Know the commands that only read, the adjustment and the reset; answer all others as unknown."""
+        if request in WEIGHING:
+            self.every = REPEATED if request == b"SIR" else 0.0
+            if now < self.adjusted_at:
+                return Answer(b"S I\r\n", {"mass": None}, cancels=True)
+            return self._stable(now) if request == b"S" else self._weight(now, cancels=True)
+        if request in IDENTITY:
+            return self._identity(request)
+        if request == b"C3":
+            return self._adjust(now)
+        if request == b"":
+            return None
+        # EL, "logical error", for a known command with a parameter that it does not take: our reading of the manual.
+        return Answer(b"EL\r\n" if request.split(b" ")[0] in IDENTITY | WEIGHING else b"ES\r\n")
 
-    def _weight(self, now: float) -> Answer:
+    def unasked(self, now: float) -> Answer:
+        """Repeat the weight, as SIR asked for."""
+        return self._weight(now)
+
+    def _identity(self, request: bytes) -> Answer:
+        if request == b"@":  # cancels what is under way; the tare is not simulated
+            self.every = self.adjusted_at = 0.0
+            return Answer(f'I4 A "{self.serial}"\r\n'.encode(), cancels=True)
+        texts = {
+            b"I1": '"01" "2.30" "2.20" "" ""',
+            b"I2": f'"XS205DU SIMULATED {CAPACITY:.4f} g"',
+            b"I3": '"3.10 10.28.0.493.142"',
+            b"I4": f'"{self.serial}"',
+            b"I11": '"XS205DU"',
+        }
+        return Answer(f"{request.decode()} A {texts[request]}\r\n".encode())
+
+    def _adjust(self, now: float) -> Answer:
+        if now < self.adjusted_at:
+            return Answer(b"C3 I\r\n")
+        self.every, self.adjusted_at = 0.0, now + self.adjustment
+        return Answer(b"C3 B\r\n", then=Answer(b"C3 A\r\n", delay=self.adjustment), cancels=True)
+
+    def _stable(self, now: float) -> Answer:
+        """Wait until the pan is at rest, and give up after some time."""
+        for tenths in range(round(10 * self.patience)):
+            if self.at_rest(now + tenths / 10):
+                return replace(self._weight(now + tenths / 10, cancels=True), delay=tenths / 10)
+        return Answer(b"S I\r\n", {"mass": None}, self.patience, cancels=True)
+
+    def _weight(self, now: float, *, cancels: bool = False) -> Answer:
         load = self.load(now)
         if load > CAPACITY:
-            return Answer(b"S +\r\n", {"mass": None})
+            return Answer(b"S +\r\n", {"mass": None}, cancels=cancels)
         if load < -1.0:
-            return Answer(b"S -\r\n", {"mass": None})
-        digits = str(round(Decimal(load), self.decimals))
+            return Answer(b"S -\r\n", {"mass": None}, cancels=cancels)
+        digits = f"{load:.{self.decimals}f}"
         stability = "S" if self.at_rest(now) else "D"
-        return Answer(f"S {stability} {digits:>10} {self.unit}\r\n".encode(), {"mass": digits})
+        return Answer(f"S {stability} {digits:>10} {self.unit}\r\n".encode(), {"mass": digits}, cancels=cancels)
 
 
-def mt_sics(serial: str, seed: str, *, load_g: float = 100.0, hold_s: float = 20.0, noise_g: float = 0.0001) -> MtSics:
+def mt_sics(
+    serial: str,
+    seed: str,
+    *,
+    load_g: float = 100.0,
+    hold_s: float = 20.0,
+    noise_g: float = 0.0001,
+    patience_s: float = 30.0,
+) -> MtSics:
     """Make a balance on which a weight of `load_g` comes and goes every `hold_s` seconds."""
     load = added(steps([load_g, 0.0], hold_s, 0.3), noise(noise_g, seed))
     return MtSics(
         serial=serial,
         load=load,
         at_rest=settled(hold_s, 0.3),
+        patience=patience_s,
         line="9600 8N1",
         greeting=f'I4 A "{serial}"\r\n'.encode(),
     )

@@ -1,6 +1,7 @@
 """A Vaisala HMP humidity probe over Modbus: floats, low word first; a missing value is not-a-number.
 
-Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guide p. 202.
+Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 (test registers) and 87; HMT330 user guide p. 202 (16-bit
+values); HMP series user guide M212022EN p. 108 (error bits in 0x0203).
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
     from simulators.instrument import Values
 
+NAN = float("nan")
+PLACES = {0x0000: "humidity", 0x0002: "temperature"}
+BROKEN_TEMPERATURE, BROKEN_HUMIDITY = 0x0001, 0x0002
+TEST = dict(enumerate((-12345 & 0xFFFF, *single_low_first(-123.45), 0x2D31, 0x3233, 0x2E34, 0x3500), 0x1F00))
+"""Known to every Vaisala: -12345, -123.45 and the text "-123.45", to find the order of bytes and words by."""
+
 
 @dataclass(slots=True)
 class VaisalaHmp:
@@ -26,20 +33,34 @@ class VaisalaHmp:
     temperature: Quantity
     line: str = "19200 8N2"
 
+    @property
+    def places(self) -> Mapping[int, str]:
+        """Tell where humidity and temperature are as singles."""
+        return PLACES
+
     def registers(self, now: float) -> Mapping[int, int]:
-        """Give the measured values, the dew point, the state and the words of the probe."""
+        """Give the measured values, the dew point, the state and the test values; what it has not is not-a-number."""
         humidity, temperature = self.humidity(now), self.temperature(now)
         dew = _dew_point(humidity, temperature)
-        table: dict[int, int] = dict.fromkeys(range(0x16), 0)
-        for address, value in ((0x0000, humidity), (0x0002, temperature), (0x0006, dew), (0x0008, dew)):
-            table[address], table[address + 1] = single_low_first(value)
-        good = math.isfinite(humidity) and math.isfinite(temperature)
-        table |= {0x0200: int(good), 0x0201: 1}
+        known = {0x0000: humidity, 0x0002: temperature, 0x0006: dew, 0x0008: dew}
+        table = dict(TEST)
+        for address in range(0, 0x16, 2):
+            table[address], table[address + 1] = single_low_first(known.get(address, NAN))
+        errors = BROKEN_HUMIDITY * math.isnan(humidity) | BROKEN_TEMPERATURE * math.isnan(temperature)
+        table |= {0x0100: _hundredths(humidity), 0x0101: _hundredths(temperature)}
+        table |= {0x0200: int(not errors), 0x0201: 1, 0x0203: errors, 0x0204: 0}
         return table
 
     def values(self, now: float) -> Values:
         """Give what the registers of humidity and temperature hold."""
         return {"humidity": digits_of(self.humidity(now)), "temperature": digits_of(self.temperature(now))}
+
+
+def _hundredths(value: float) -> int:
+    """Give a value as a 16-bit register of hundredths; 0x8000 is missing, 0x7FFF above, 0x8001 below."""
+    if math.isnan(value):
+        return 0x8000
+    return round(min(max(value * 100, -0x7FFF), 0x7FFF)) & 0xFFFF
 
 
 def _dew_point(humidity: float, temperature: float) -> float:

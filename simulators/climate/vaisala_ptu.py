@@ -1,6 +1,8 @@
 """A Vaisala PTU300 or PTB330 on its serial line: echo and prompt at first, and a format that can be set.
 
-Source: PTU300 user guide p. 102-103 (FORM, its modifiers and examples), PTB330 user guide p. 71 and 101.
+Source: PTU300 user guide p. 71 (R, S, SEND; a value that does not fit prints as stars), 102 and 103 (FORM, its
+modifiers and examples); PTB330 user guide p. 71 (FORM) and 87 (?, ERRS). The modifier x.y counts the digits before and
+after the point: 3.1 gives `T= 31.1` (PTU300 p. 103), 4.2 gives `1020.30` (PTB220 user guide p. 21).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 UNITS = {"P": "hPa", "T": "'C", "RH": "%RH"}
 NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
+CONTROLS = {"R": "\r", "N": "\n", "T": "\t"}
 FACTORY = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
 
 
@@ -30,6 +33,7 @@ class VaisalaPtu(Spoken):
     units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
     echo: bool = True
     form: str = FACTORY
+    interval: float = 1.0
 
     def answer(self, request: bytes, now: float) -> Answer | None:
         """Know the commands that reading needs; complain of all others."""
@@ -41,11 +45,24 @@ class VaisalaPtu(Spoken):
         prompt = b">" if self.echo else b""
         return Answer(request + b"\r\n" + answer.reply + prompt, answer.values, answer.delay)
 
-    def _command(self, text: str, now: float) -> Answer:  # noqa: PLR0911  # one line for each command
+    def unasked(self, now: float) -> Answer:
+        """Give the next line of the mode RUN."""
+        return self._send(now)
+
+    def _command(self, text: str, now: float) -> Answer:  # noqa: C901, PLR0911  # one line for each command
         word, _, rest = text.partition(" ")
         match word.upper(), rest.strip():
             case "SEND", "":
                 return self._send(now)
+            case "R", "":
+                self.every = self.interval
+                return Answer(b"")
+            case "S", "":
+                self.every = 0.0
+                return Answer(b"")
+            case "ERRS", "":
+                passed = b"PASS\r\n" if self.model == "PTB330" else b""
+                return Answer(passed + b"No errors\r\n")
             case "?", "":
                 return Answer(self._information())
             case "ECHO", ("on" | "off" | "ON" | "OFF") as state:
@@ -54,8 +71,8 @@ class VaisalaPtu(Spoken):
             case "FORM", "/":
                 self.form = FACTORY
                 return Answer(b"OK\r\n")
-            case "FORM", "":
-                return Answer(f"{self.form.replace('#', chr(92))}\r\n".encode())
+            case "FORM", ("" | "?"):
+                return Answer(f"{self._shown_form()}\r\n".encode())
             case "FORM", form:
                 self.form = form
                 return Answer(b"OK\r\n")
@@ -64,42 +81,57 @@ class VaisalaPtu(Spoken):
             case _:
                 return Answer(b"Unknown command.\r\n")
 
+    def _shown_form(self) -> str:
+        return self.form.replace("#", "\\")
+
     def _information(self) -> bytes:
         modules = range(1, 3 if self.model == "PTU300" else 5)
         lines = [
             f"{self.model} / 1.01",
             f"Serial number  : {self.serial}",
             "Batch number   : SIMULATED",
+            f"Output format  : {self._shown_form()}",
+            "Adjust. date   : 2007-05-03",
+            "Adjust. info   : SIMULATED",
+            "Date           : 2007-05-08",
+            "Time           : 13:42:01",
+            "Start mode     : STOP",
             "Baud P D S     : 4800 E 7 1",
             "Output interval: 1 s",
-            "Start mode     : STOP",
-            *(f"Module {number}       : {'BARO-1' if number == 1 else 'Not installed'}" for number in modules),
+            "Address        : 0",
+            f"Echo           : {'ON' if self.echo else 'OFF'}",
+            *(f"Module {number}       : {'BARO-1' if number == 1 else 'EMPTY'}" for number in modules),
         ]
         return "".join(f"{line}\r\n" for line in lines).encode()
 
     def _send(self, now: float) -> Answer:
         out, values, width, decimals, unit = "", {}, 4, 1, ""
         for item in re.findall(r'"[^"]*"|\S+', self.form):
-            name = item.upper()
+            name = item.upper().replace("\\", "#")
             if item.startswith('"'):
                 out += item.strip('"')
             elif re.fullmatch(r"\d\.\d", item):
                 width, decimals = (int(part) for part in item.split("."))
             elif name in UNITS:
                 unit = self.units[name]
-                digits = self._digits(name, now, decimals)
+                room = width + 1 + decimals
+                digits = self._digits(name, now, decimals, room)
                 values[NAMES[name]] = digits
-                out += (digits or "*" * width).rjust(width + 1)
-            elif re.fullmatch(r"U\d", name):
-                out += unit.ljust(int(name[1]))
+                out += (digits or "*" * room).rjust(room)
+            elif re.fullmatch(r"U\d?", name):
+                out += unit.ljust(int(name[1]))[: int(name[1])] if name[1:] else unit
+            elif name.startswith("#"):
+                out += "".join(CONTROLS.get(one, "") for one in re.findall(r"#[RNT]+", name) for one in one[1:])
+            elif name == "CS2":
+                out += f"{sum(out.encode()) % 256:02X}"
             else:
-                out += {"#R": "\r", "#N": "\n", "#T": "\t", "SN": self.serial}.get(name, "")
-                out += f"{sum(out.encode()) % 256:02X}" if name == "CS2" else ""
+                out += self.serial if name == "SN" else ""
         return Answer(out.encode(), values, 0.05)
 
-    def _digits(self, name: str, now: float, decimals: int) -> str | None:
+    def _digits(self, name: str, now: float, decimals: int, room: int) -> str | None:
         quantity = self.quantities.get(name)
-        return None if quantity is None else f"{quantity(now):.{decimals}f}"
+        digits = "" if quantity is None else f"{quantity(now):.{decimals}f}"
+        return digits if 0 < len(digits) <= room else None
 
 
 def vaisala_ptu(

@@ -7,7 +7,7 @@ repeated after 0.6 s got nothing); manual 8819-001.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulators.instrument import Answer, Spoken
 from simulators.physics import Quantity, added, constant, noise, swing
@@ -15,32 +15,52 @@ from simulators.physics import Quantity, added, constant, noise, swing
 
 @dataclass(slots=True)
 class Digiquartz(Spoken):
-    """A barometer with its address and unit code (2: hPa)."""
+    """A barometer with its address and unit code (2: hPa).
+
+    EW opens the next command for writing. Of all settings only `UN=2` is simulated: the other unit codes are not in a
+    source that we could read, and a barometer that takes one must answer in that unit.
+    """
 
     serial: str = "SIM41234"
     pressure: Quantity = lambda _: 1013.619
     address: int = 1
     unit_code: int = 2
     integration: float = 1.364
+    head: str = "*0001"
 
-    def answer(self, request: bytes, now: float) -> Answer | None:
+    def answer(self, request: bytes, now: float) -> Answer | None:  # noqa: PLR0911  # one line for each command
         """Answer what is addressed to this transducer; be silent for all else."""
-        match = re.fullmatch(rb"\*(\d\d)(\d\d)([A-Z][A-Z0-9]{1,2})", request)
+        match = re.fullmatch(rb"\*(\d\d)(\d\d)(EW\*\1\2)?([A-Z][A-Z0-9]{1,2}(?:=\d)?)", request)
         if match is None or int(match[1]) not in {self.address, 99}:
             return None
-        head = f"*{match[2].decode()}{self.address:02d}"
-        match match[3]:
-            case b"P3":
-                digits = f"{self.pressure(now):.3f}"
-                return Answer(f"{head}{digits}\r\n".encode(), {"pressure": digits}, self.integration)
-            case b"SN":
-                return Answer(f"{head}SN={self.serial}\r\n".encode())
-            case b"UN":
-                return Answer(f"{head}UN={self.unit_code}\r\n".encode())
-            case b"VR":
-                return Answer(f"{head}VR=H1.00\r\n".encode())
+        self.head = f"*{match[2].decode()}{self.address:02d}"
+        match match[4].decode():
+            case "P3":
+                self.every = 0.0
+                return replace(self.unasked(now), delay=self.integration)
+            case "P4":
+                self.every = self.integration
+                return Answer(b"", cancels=True)
+            case "SN":
+                return self._say(f"SN={self.serial}")
+            case "UN":
+                return self._say(f"UN={self.unit_code}")
+            case "UN=2" if match[3]:  # that a setting is answered like the question for it is a choice
+                self.unit_code = 2
+                return self._say("UN=2")
+            case "VR":
+                return self._say("VR=H1.00")
             case _:
                 return None
+
+    def unasked(self, now: float) -> Answer:
+        """Give the next sample, as P4 asked for."""
+        digits = f"{self.pressure(now):.3f}"
+        return replace(self._say(digits), values={"pressure": digits})
+
+    def _say(self, text: str) -> Answer:
+        """Answer, and begin the integration anew."""
+        return Answer(f"{self.head}{text}\r\n".encode(), cancels=True)
 
 
 def digiquartz(
@@ -48,4 +68,4 @@ def digiquartz(
 ) -> Digiquartz:
     """Make a barometer in air of about `hpa`."""
     pressure = added(constant(hpa), swing(1.5, 43200.0), noise(0.002, seed))
-    return Digiquartz(serial=serial, pressure=pressure, address=address, integration=integration_s, restarts=True)
+    return Digiquartz(serial=serial, pressure=pressure, address=address, integration=integration_s)

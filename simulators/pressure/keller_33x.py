@@ -1,6 +1,6 @@
 """A Keller 33X pressure transmitter over Modbus: floats, high word first.
 
-Source: Keller "Communication protocol Series 30/40" p. 13-16.
+Source: Keller "Communication protocol Series 30/40" p. 13-16 (over-range infinite, channel error not-a-number).
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from simulators.instrument import Values
 
 NAN = float("nan")
+PLACES = {0x0002: "pressure", 0x0008: "temperature", 0x0100: "pressure", 0x0102: "temperature"}
+"""P1 and TOB1 in both maps; CH0 is computed from them and no channel of ours."""
+FIRMWARE = (0x0514, 0x0D01)
+"""Class 5, group 20, year 13, week 1: the example of F48. That the registers hold the same bytes is a choice."""
 
 
 @dataclass(slots=True)
@@ -27,6 +31,11 @@ class Keller33x:
     temperature: Quantity
     line: str = "9600 8N1"
 
+    @property
+    def places(self) -> Mapping[int, str]:
+        """Tell where P1 and TOB1 are."""
+        return PLACES
+
     def registers(self, now: float) -> Mapping[int, int]:
         """Give CH0, P1, P2, T, TOB1, TOB2 from register 0 on, and P1, TOB1 from 0x0100 on."""
         p1, tob1 = self.pressure(now), self.temperature(now)
@@ -35,6 +44,7 @@ class Keller33x:
             table[2 * place], table[2 * place + 1] = single_high_first(value)
         for place, value in enumerate((p1, tob1, NAN, NAN)):
             table[0x100 + 2 * place], table[0x101 + 2 * place] = single_high_first(value)
+        table[0x020E], table[0x020F] = FIRMWARE
         return table
 
     def values(self, now: float) -> Values:

@@ -20,13 +20,15 @@ class MilliK(Spoken):
     """A thermometer with a resistance at each channel."""
 
     serial: str = "SIM-P0004"
+    box: str = "SIM-P2593"
     resistances: Mapping[str, Quantity] = field(default_factory=lambda: {"1": lambda _: 100.00012})
     integration: float = 0.3
     remote: bool = False
+    channel: str = "1"
 
     def answer(self, request: bytes, now: float) -> Answer | None:
-        """Follow a line of settings to its READ?."""
-        channel, said = "1", None
+        """Follow a line of settings to its READ?; what was set stays set."""
+        said = None
         for part in request.decode("ascii", "replace").upper().split(";"):
             match part.split():
                 case ["MILLIK:REMOTE"]:
@@ -35,13 +37,13 @@ class MilliK(Spoken):
                     self.remote = False
                 case ["MILL:LIST?"]:
                     said = Answer(
-                        b"Isothermal Technology,millisKanner,SIM-P2593,2.01\r"
+                        f"Isothermal Technology,millisKanner,{self.box},2.01\r".encode()
                         + f"Isothermal Technology,milliK,{self.serial},4.0.0\r".encode()
                     )
                 case ["SENSE:CHANNEL", number]:
-                    channel = number
-                case ["READ?"] if channel in self.resistances:
-                    said = self._read(channel, now)
+                    self.channel = number
+                case ["READ?"] if self.channel in self.resistances:
+                    said = self._read(self.channel, now)
         return said
 
     def _read(self, channel: str, now: float) -> Answer:

@@ -1,26 +1,36 @@
 """A SCPI multimeter with a platinum thermometer on its four-wire ohms.
 
-Source: SCPI-1999 volumes 1 and 2 (READ?, FUNC?, SYST:ERR?, overload 9.9E37), IEEE 488.2 (compound questions).
+Source: SCPI-1999 volumes 1 and 2 (READ?, FETCh?, FUNC?, SYST:ERR?, overload 9.9E37, -230 for data that are not there),
+IEEE 488.2 (compound questions).
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
 from simulators.instrument import Answer, Spoken
 from simulators.physics import Quantity, added, callendar_van_dusen, noise, swing
 
+OVERLOAD = "+9.90000000E+37"
+
 
 @dataclass(slots=True)
 class ScpiDmm(Spoken):
-    """A meter with a resistance at its terminals; it integrates twice `nplc` periods of 50 Hz."""
+    """A meter with a resistance at its terminals.
+
+    It integrates twice `nplc` periods of 50 Hz, for auto-zero, and as long again with offset compensation.
+    """
 
     serial: str = "SIM0000003"
+    maker: str = "Simulated Instruments"
     resistance: Quantity = lambda _: 107.7935
     function: str = "FRES"
     nplc: float = 1.0
+    compensated: bool = False
     highest: float = 1.2e3
+    held: str = ""
     errors: deque[str] = field(default_factory=deque)
 
     def answer(self, request: bytes, now: float) -> Answer | None:
@@ -30,28 +40,45 @@ class ScpiDmm(Spoken):
         delay = 0.0
         for part in request.decode("ascii", "replace").strip().upper().split(";"):
             word = part.strip().lstrip(":")
-            if word in {"READ?", "FETC?", "FETCH?"}:
-                digits, known = self._measured(now)
-                said.append(digits)
-                values["resistance"] = known
-                delay += 2 * self.nplc / 50
-            elif (answer := self._setting(word)) is not None:
+            if word == "READ?":
+                self.held = self._measured(now)
+                delay += (4 if self.compensated else 2) * self.nplc / 50
+            if word in {"READ?", "FETC?", "FETCH?"} and self.held:
+                said.append(self.held)
+                values["resistance"] = None if self.held == OVERLOAD else self.held
+            elif word in {"FETC?", "FETCH?"}:
+                self.errors.append('-230,"Data corrupt or stale"')
+            elif (answer := self._question(word)) is not None:
                 said.append(answer)
-            elif word not in {"*CLS", "CONF:FRES", "FUNC 'FRES'", 'FUNC "FRES"', ""}:
-                self.errors.append('-113,"Undefined header"')
+            else:
+                self._set(word)
         return Answer((";".join(said) + "\n").encode(), values, delay) if said else None
 
-    def _measured(self, now: float) -> tuple[str, str | None]:
+    def _measured(self, now: float) -> str:
         ohms = self.resistance(now)
-        if ohms > self.highest:
-            return "+9.90000000E+37", None
-        digits = f"{ohms:+.8E}"
-        return digits, digits
+        return OVERLOAD if ohms > self.highest else f"{ohms:+.8E}"
 
-    def _setting(self, word: str) -> str | None:
+    def _set(self, word: str) -> None:
+        match word.split():
+            case ["*CLS"]:
+                self.errors.clear()
+            case ["CONF:FRES", *_] | ["FUNC" | "SENS:FUNC", "'FRES'" | '"FRES"']:
+                self.held = ""
+            case ["SENS:FRES:NPLC" | "FRES:NPLC", number] if re.fullmatch(r"\d+(\.\d*)?", number):
+                self.nplc = float(number)
+            case ["SENS:FRES:OCOM" | "FRES:OCOM", ("ON" | "1" | "OFF" | "0") as state]:
+                self.compensated = state in {"ON", "1"}
+            case []:
+                pass
+            case _:
+                self.errors.append('-113,"Undefined header"')
+
+    def _question(self, word: str) -> str | None:
         match word:
+            case "SENS:FRES:NPLC?" | "FRES:NPLC?":
+                return f"{self.nplc:+.8E}"
             case "*IDN?":
-                return f"Simulated Instruments,34465A,{self.serial},A.02.16-02.40"
+                return f"{self.maker},34465A,{self.serial},A.02.16-02.40"
             case "FUNC?" | "SENS:FUNC?":
                 return f'"{self.function}"'
             case "SYST:ERR?":

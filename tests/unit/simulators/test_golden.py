@@ -40,9 +40,9 @@ def make(name: str, truth: dict[str, Any]) -> TextSimulator | RegisterSimulator:
         case "sartorius-sbi":
             return SartoriusSbi(**balance(truth))
         case "scpi-dmm":
-            return ScpiDmm(resistance=constant(truth["resistance"]))
+            return ScpiDmm(resistance=constant(truth.pop("resistance", 0.0)), **truth)
         case "milli-k":
-            return MilliK(resistances={"1": constant(truth["resistance"])})
+            return MilliK(resistances={"1": constant(truth.pop("resistance", 0.0))}, **truth)
         case "digiquartz":
             return Digiquartz(pressure=constant(truth["pressure"]))
         case "vaisala-ptu":
@@ -60,7 +60,7 @@ ROWS = [(name, row) for name, row in golden.every("exchange") if "truth" in row]
 
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda one: one if isinstance(one, str) else one["source"])
 def test_says_what_the_manual_prints(name: str, row: dict[str, Any]) -> None:
-    simulator = make(name, row["truth"])
+    simulator = make(name, dict(row["truth"]))
     if "address" in row:
         table = simulator.registers(0.0)  # type: ignore[union-attr]  # a register simulator by its row
         said = b"".join(table[one].to_bytes(2, "big") for one in range(row["address"], row["address"] + row["count"]))
