@@ -1,7 +1,7 @@
 """How long a drill runs, and what it saw: one row for each drill, and docs/reliability.md out of all rows.
 
-`make test` runs every drill in its short form. `make drills` sets DAQ_DRILLS=long and DAQ_DRILL_REPORT to a folder; what
-was seen is left there and becomes the table.
+`make test` runs every drill in its short form. `make drills` sets DAQ_DRILLS=long and DAQ_DRILL_REPORT to a folder;
+what was seen is left there and becomes the table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BEGIN, END = "<!-- drills: begin -->", "<!-- drills: end -->"
 
 @dataclass(frozen=True)
 class Row:
-    """One drill: its number in the list of demands, what is claimed, the aim, what was seen, and how to see it again."""
+    """One drill: its number in the list of demands, what is claimed, the aim, what was seen, how to see it again."""
 
     number: str
     claim: str
