@@ -6,71 +6,24 @@ that was missed is counted and never made up. One instrument's trouble costs the
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from daq.clock import NANOSECONDS, Clock, first_tick, utc_ns_at
-from daq.reading import Event, EventKind, Reading, Series
+from daq.clock import first_tick, utc_ns_at
+from daq.reading import EventKind, Reading, Series
 from drivers.errors import Impostor, InstrumentError, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from daq.reading import Record
+    from daq.station import Station
     from drivers.driver import Poll
     from drivers.instrument import Answer, Instrument
-
-log = logging.getLogger(__name__)
 
 PATIENCE = 3
 """Failures in a row before an instrument is asked less often."""
 LONGEST_PAUSE = 30.0
 MISSED_REPORT = 60.0
 """Seconds between two events that say how many ticks a slow instrument missed."""
-LAST_ANSWER = 2.0
-"""Seconds that a stopping station waits for answers that are under way."""
-STEP = 0.050
-"""A wall clock that moves by more than this many seconds against the monotonic clock was set."""
-
-
-class Queue(Protocol):
-    """Where records go: the spool."""
-
-    def put(self, record: Record) -> int:
-        """Take a record and give its number."""
-
-
-@dataclass(slots=True)
-class Station:
-    """What all instruments of a station share."""
-
-    name: str
-    queue: Queue
-    clock: Clock
-    on_reading: Callable[[Reading], None] = lambda _: None
-    stopping: bool = False
-    grid: int = 0
-    """Counts the steps of the wall clock: whoever holds an older number aligns its grid again."""
-
-    def event(
-        self,
-        kind: EventKind,
-        text: str,
-        *,
-        instrument: str = "",
-        at: int | None = None,
-        until: int | None = None,
-        missed: int = 0,
-        raw: str = "",
-    ) -> None:
-        """Put an event on the road and into the log."""
-        level = logging.INFO if kind in {EventKind.START, EventKind.STOP, EventKind.CONNECT} else logging.WARNING
-        log.log(level, "%s%s: %s", f"{instrument}: " if instrument else "", kind, text)
-        stamp = self.clock.utc_ns() if at is None else at
-        self.queue.put(Event(self.name, kind, text, stamp, instrument, until, missed, raw))
 
 
 @dataclass(slots=True)
@@ -86,6 +39,10 @@ class Follower:
     missed: int = 0
     last_at: int | None = None
     last_error: str = ""
+    restarts: int = 0
+    stopping: bool = False
+    ending: str = "the station stops"
+    """How a gap ends that is still open when this follower is ended."""
     asking: bool = field(default=False, init=False)
     expected_by: float = math.inf
     """Monotonic instant by which this follower must have moved on; past it, it is stuck."""
@@ -110,11 +67,11 @@ class Follower:
         """Read at every tick until cancelled; then close a gap that is still open and give the wire back."""
         clock = self.station.clock
         try:
-            while not self.station.stopping:
+            while not self.stopping:
                 grid, start, count = self.station.grid, first_tick(clock, self.period), 0
-                while grid == self.station.grid and not self.station.stopping:
+                while grid == self.station.grid and not self.stopping:
                     tick = start + count * self.period
-                    self.expected_by = tick + self._longest()
+                    self.expected_by = tick + self.longest_wait
                     await clock.sleep_until(tick)
                     self.asking = True
                     pause = await self._take()
@@ -125,10 +82,19 @@ class Follower:
         finally:
             self.expected_by = math.inf
             if self._gap:
-                self._end_gap("the station stops")
+                self._end_gap(self.ending)
+            self.asking = False
             await self.instrument.close()
 
-    def _longest(self) -> float:
+    def note_stuck(self, since: int, missed: int) -> None:
+        """Begin a gap at `since` (UTC ns): this follower has hung, and is started again."""
+        if self._gap is None:
+            self._gap = (since, "it made no progress and was started again", self.missed)
+        self.missed += missed
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds from a tick within which a healthy instrument has been read, or has failed."""
         driver = self.instrument.driver
         polls = sum(poll.query.timeout for poll in driver.polls)
         setup = sum(step.query.timeout for step in driver.setup)
@@ -156,8 +122,9 @@ class Follower:
         rtt = (answer.answered - answer.asked) * 1000
         serial = self.instrument.serial or ""
         simulated = self.simulated or serial.startswith("SIM")
+        clock_state = "unsynchronised" if self.station.synchronised is False else ""
         for channel, sample in zip(poll.channels, answer.samples, strict=True):
-            at = max(middle, self._stamps.get(channel.name, 0) + 1)  # two readings never share a stamp
+            at = max(middle, self._stamps.get(channel.name, self.station.floor) + 1)  # two readings never share a stamp
             self._stamps[channel.name] = self.last_at = at
             reading = Reading(
                 self._series[channel.name],
@@ -168,9 +135,13 @@ class Follower:
                 rtt,
                 self.instrument.identified,
                 simulated,
+                "held" if at != middle else clock_state,
+                middle if at != middle else None,
             )
-            self.station.queue.put(reading)
-            self.readings += 1
+            if self.station.keep(reading):
+                self.readings += 1
+            else:
+                self.missed += 1
             self.station.on_reading(reading)
 
     def _failed(self, error: InstrumentError) -> float:
@@ -221,32 +192,3 @@ class Follower:
             self.station.event(EventKind.MISSED, text, instrument=self.instrument.name, missed=unreported)
             reported, unreported = now, 0
         self._unreported = (reported, unreported)
-
-
-async def watch_clock(station: Station) -> None:
-    """Report when the wall clock is set, and let every instrument align its grid again."""
-    clock = station.clock
-    offset = clock.utc_ns() - clock.monotonic() * NANOSECONDS
-    while True:
-        await clock.sleep_until(clock.monotonic() + 1.0)
-        now = clock.utc_ns() - clock.monotonic() * NANOSECONDS
-        step, offset = (now - offset) / NANOSECONDS, now
-        if abs(step) > STEP:
-            station.event(EventKind.CLOCK_STEP, f"the wall clock was set by {step:+.3f} s")
-            station.grid += 1
-
-
-async def follow_all(station: Station, followers: Sequence[Follower]) -> None:
-    """Follow every instrument until cancelled; an answer that is under way then is still taken."""
-    async with asyncio.TaskGroup() as group:
-        clock = group.create_task(watch_clock(station), name="clock")
-        tasks = [group.create_task(follower.run(), name=follower.instrument.name) for follower in followers]
-        try:
-            await asyncio.shield(clock)
-        except asyncio.CancelledError:
-            station.stopping = True
-            for follower, task in zip(followers, tasks, strict=True):
-                if not follower.asking:
-                    task.cancel()
-            await asyncio.wait(tasks, timeout=LAST_ANSWER)
-            raise

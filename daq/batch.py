@@ -26,7 +26,7 @@ LIMIT_BYTES = 1 << 20
 LIMIT_LINES = 5_000
 
 _HEADER = re.compile(
-    rb"# daq/1 station=(?P<station>[^\s.+#/]{1,64}) epoch=(?P<epoch>[0-9a-f]{32}) first=(?P<first>\d{1,18}) "
+    rb"# daq/1 station=(?P<station>[A-Za-z0-9_-]{1,64}) epoch=(?P<epoch>[0-9a-f]{32}) first=(?P<first>\d{1,18}) "
     rb"last=(?P<last>\d{1,18}) n=(?P<n>\d{1,5}) sha256=(?P<sha256>[0-9a-f]{64})"
 )
 

@@ -125,6 +125,63 @@ def status(
     status_command(config, as_json=as_json)
 
 
+StationFile = Annotated[Path, typer.Option("--config", help="Config of the station.")]
+From = Annotated[str | None, typer.Option("--from", help="From this UTC time on, as in 2026-11-24T08:00.")]
+To = Annotated[str | None, typer.Option("--to", help="Up to, not including, this UTC time.")]
+INSTALLED = Path("/etc/daq/station.toml")
+
+
+@app.command(epilog="Example: daq verify --bridge /etc/daq/bridge.toml --from 2026-11-23")
+def verify(
+    config: StationFile = INSTALLED,
+    bridge: Annotated[Path | None, typer.Option(help="Config of a bridge: compare with its database, too.")] = None,
+    start: From = None,
+    end: To = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a station's file against its hash chain, and its database against its file; exit 1 where they differ."""
+    from daq.commands.verify import verify_command
+
+    verify_command(config, bridge, (start, end), as_json=as_json)
+
+
+@app.command(epilog="Example: daq replay --from 2026-11-01 --to 2026-11-24")
+def replay(
+    config: StationFile = INSTALLED,
+    start: From = None,
+    end: To = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the database has it.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Send what a station keeps again, to refill a database; what is there already stays as it is."""
+    from daq.commands.replay import replay_command
+
+    replay_command(config, (start, end), wait=wait, as_json=as_json)
+
+
+@app.command(epilog="Example: daq quarantine --send all")
+def quarantine(
+    config: StationFile = INSTALLED,
+    show: Annotated[int | None, typer.Option(metavar="NUMBER", help="Show this record in full.")] = None,
+    send: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help='Send again: "4711", "4711-4720" or "all".')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the records that the database rejected or the disk damaged, with the reason."""
+    from daq.commands.quarantine import quarantine_command
+
+    quarantine_command(config, show, send, as_json=as_json)
+
+
+@app.command(name="reload", epilog="Example: daq reload --config /etc/daq/station.toml")
+def reload_config(config: StationFile = INSTALLED, as_json: Json = False) -> None:
+    """Let a running station take over its changed config; what has not changed reads on."""
+    from daq.commands.reload import reload_command
+
+    reload_command(config, as_json=as_json)
+
+
 @app.command(epilog="Example: daq schema station > station.schema.json")
 def schema(
     kind: Annotated[Literal["station", "bridge"], typer.Argument(help="Which config.")] = "station",

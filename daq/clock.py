@@ -22,6 +22,12 @@ class Clock(Protocol):
     def utc_ns(self) -> int:
         """Give the wall clock in nanoseconds since 1970 UTC."""
 
+    def asleep(self) -> float:
+        """Give the seconds that this machine has been suspended; the monotonic clock does not count them."""
+
+    def synchronised(self) -> bool | None:
+        """Say whether the wall clock follows a time server; None where nobody can tell."""
+
     async def sleep_until(self, instant: float) -> None:
         """Return at or after the monotonic `instant`, never before."""
 
@@ -36,6 +42,14 @@ class SystemClock:
     def utc_ns(self) -> int:
         """Give the wall clock in nanoseconds since 1970 UTC."""
         return time.time_ns()
+
+    def asleep(self) -> float:
+        """Give the seconds that this machine has been suspended since it was started."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+
+    def synchronised(self) -> bool | None:
+        """Say whether the wall clock follows a time server; None where nobody can tell."""
+        return synchronised()
 
     async def sleep_until(self, instant: float) -> None:
         """Sleep once; a late wake-up shifts no later instant."""

@@ -138,8 +138,15 @@ class SpoolTable(Table):
         None, description="SQLite file; default: spool.sqlite in systemd's state directory, else here"
     )
     keep: Duration = Field(30 * 86400.0, description="how long rows stay on this disk after the database has them")
-    limit: Size = Field(2 * 2**30, description="the file never grows beyond this")
-    when_full: Literal["drop_oldest", "refuse_new"] = "drop_oldest"
+    keep_waiting: Duration | None = Field(
+        None, description="give up what the database has not got after this time; left out: never for its age"
+    )
+    limit: Size = Field(2 * 2**30, ge=2**20, description="the file never grows beyond this; at least 1 MiB")
+    when_full: Literal["drop_oldest", "refuse_new"] = Field(
+        "drop_oldest", description="what gives way at the limit: the oldest waiting records, or new ones"
+    )
+    alarm_after: Duration = Field(3600.0, description="raise an alarm when a record has waited for this long")
+    ballast: Size = Field(16 * 2**20, description='a file to give up when others have filled the disk; "0 MiB": none')
 
 
 class InstrumentTable(Table):

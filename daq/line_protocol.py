@@ -32,6 +32,10 @@ def encode(record: Record, seq: int, epoch: str) -> bytes:
 def _reading(reading: Reading, seq: int, epoch: str) -> str:
     value = "" if reading.value is None else f"value={reading.value},raw={reading.value},"
     flags = ("" if reading.identified else ",identified=false") + (",simulated=true" if reading.simulated else "")
+    if reading.clock:
+        flags += f',clock="{_string(reading.clock)}"'
+    if reading.clock_at is not None:
+        flags += f",clock_at={reading.clock_at}i"
     return (
         f'{_key(reading.series)} {value}text="{_string(reading.text)}",status={reading.status:d}i,'
         f'seq={seq}i,epoch="{epoch}",rtt_ms={reading.rtt_ms:.3f}{flags} {reading.at}'
@@ -53,7 +57,8 @@ def _health(health: Health, seq: int, epoch: str) -> str:
     numbers = "".join(
         f"{name}={number}{'i' if isinstance(number, int) else ''}," for name, number in health.numbers.items()
     )
-    return f'station,station={tag(health.station)} {numbers}seq={seq}i,epoch="{epoch}" {health.at}'
+    head = f'head="{health.head}",' if health.head else ""
+    return f'station,station={tag(health.station)} {numbers}{head}seq={seq}i,epoch="{epoch}" {health.at}'
 
 
 @cache

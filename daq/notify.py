@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 
 def ready(status: str) -> None:
@@ -24,6 +25,11 @@ def watchdog() -> None:
 def stopping() -> None:
     """Say that the stop has begun."""
     _send("STOPPING=1")
+
+
+def reloading() -> None:
+    """Say that the config is read again; `ready` ends it."""
+    _send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def _line(text: str) -> str:

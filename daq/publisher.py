@@ -1,7 +1,7 @@
 """Sends what the spool holds over MQTT until a bridge says that it is stored; never waited for by acquisition.
 
 A batch that is not acknowledged in time is sent again: the broker may have died with it, and a bridge or a database
-that gets it twice stores it once.
+that gets it twice stores it once. While a backlog is sent, the newest records have a share of the window to themselves.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daq.batch import Ack, Batch, Malformed, topic
+from daq.batch import Ack, Batch, Malformed, Rejection, topic
 from daq.mqtt import BrokerError
+from daq.ranges import Ranges
+from daq.spool import SpoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from daq.clock import Clock
     from daq.mqtt import Connection
@@ -28,15 +32,53 @@ log = logging.getLogger(__name__)
 
 WINDOW = 16
 """Batches under way at once."""
+LIVE_WINDOW = 4
+"""Batches of them that are kept for the newest records while a backlog is sent."""
+BACKLOG = 8_000
+"""Unsent records that make a backlog: older ones then give way to new ones."""
 BATCH_LINES = 500
 BATCH_BYTES = 200_000
 RESEND = 5.0
-"""Seconds without acknowledgement after which a batch is sent again."""
+"""Seconds without acknowledgement after which a batch is sent again; doubled each time, up to `LONGEST_RESEND`."""
+LONGEST_RESEND = 30.0
 REMIND = 1.0
+PROGRESS = 10.0
+"""Seconds between two log lines that say how a backlog is getting on."""
 STATUS = 2.0
 LIVE = 0.2
 LIVE_MESSAGES = 100
 """Live values published in one round at most: the view gives way to the road."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Records first..last that are to be sent, or are under way; `tries` counts how often they were."""
+
+    first: int
+    last: int
+    live: bool = False
+    tries: int = 0
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Backfill:
+    """How a backlog is getting on: records that it still has, and records a second."""
+
+    started: float
+    begun_with: int
+    left: int
+    rate: float = 0.0
+    logged: float = 0.0
+
+    def move_on(self, now: float, left: int) -> None:
+        """Note what is left; say it from time to time."""
+        self.rate = (self.begun_with - left) / max(0.001, now - self.started)
+        self.left = left
+        if now - self.logged >= PROGRESS:
+            self.logged = now
+            ahead = f", about {left / self.rate:.0f} s more" if self.rate > 0 else ""
+            log.info("backlog: %d of %d records left, %.0f a second%s", left, self.begun_with, self.rate, ahead)
 
 
 class Publisher:
@@ -46,17 +88,32 @@ class Publisher:
         self.station = station
         self.progress = clock.monotonic()
         self.resent = 0
+        self.strange_acks = 0
+        self.backfill: Backfill | None = None
+        self.on_rejected: Callable[[Sequence[Rejection]], None] = lambda _: None
+        self.on_strange_ack: Callable[[str], None] = lambda _: None
         self._connection: Connection | None = None
         self._spool = spool
         self._clock = clock
         self._status = status
         self._work = asyncio.Event()
-        self._next = 1
-        self._again: deque[tuple[int, int]] = deque()
-        self._under_way: dict[int, tuple[int, float]] = {}  # first -> last, monotonic instant of its resend
-        self._sent_up_to = 0
         self._live: dict[Series, Reading] = {}
         spool.on_commit = self._work.set
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget what was sent: the spool has another epoch."""
+        self._next = 1
+        self._newest: tuple[int, int] | None = None  # while there is a backlog: where the newest began, and the next
+        self._again: deque[Run] = deque()
+        self._under_way: dict[int, Run] = {}
+        self._sent = Ranges()
+        self._work.set()
+
+    def look_again(self) -> None:
+        """Send from the first waiting record on: some that were stored wait again."""
+        self._next, self._newest = 1, None
+        self._work.set()
 
     @property
     def connected(self) -> bool:
@@ -75,8 +132,8 @@ class Publisher:
     async def serve(self, connection: Connection) -> None:
         """Work on one connection until it breaks."""
         self._connection = connection
-        for first, (last, _) in self._under_way.items():
-            self._again.append((first, last))  # whatever was under way may have died with the old connection
+        # Whatever was under way may have died with the old connection.
+        self._again.extend(Run(one.first, one.last, one.live) for one in self._under_way.values())
         self._under_way.clear()
         try:
             await connection.subscribe(topic(self.station, "ack"))
@@ -95,81 +152,131 @@ class Publisher:
                 ack = Ack.decode(message.payload)
                 self._check(ack)
             except Malformed as error:
+                self.strange_acks += 1
                 log.warning("an acknowledgement changes nothing: %s", error)
+                self.on_strange_ack(str(error))
                 continue
             self._spool.acknowledge(ack)
             self._settle(ack)
+            if ack.rejected:
+                self.on_rejected(ack.rejected)
             self._work.set()
 
     def _check(self, ack: Ack) -> None:
+        if not ack.bridge:
+            raise Malformed("it names no bridge")
         if ack.epoch != self._spool.epoch:
             raise Malformed(f"it is for epoch {ack.epoch}, this spool is {self._spool.epoch}")
-        highest = max([last for _, last in ack.stored] + [one.seq for one in ack.rejected], default=0)
-        if highest > self._sent_up_to:
-            raise Malformed(f"it names record {highest}; the last one sent was {self._sent_up_to}")
+        named = [*ack.stored, *((one.seq, one.seq) for one in ack.rejected)]
+        for first, last in named:
+            if (unsent := self._sent.next_missing(first)) <= last:
+                raise Malformed(f"it names record {unsent}, which was not sent")
         for one in ack.rejected:
-            log.error("record %d is refused by the database and set aside: %s", one.seq, one.reason)
+            log.error("the database rejects record %d for good: %s", one.seq, one.reason)
 
     def _settle(self, ack: Ack) -> None:
         done = [*ack.stored, *((one.seq, one.seq) for one in ack.rejected)]
-        for first, (last, _) in list(self._under_way.items()):
-            if self._spool.is_done(first, last) and any(a <= last and first <= b for a, b in done):
+        soon = self._clock.monotonic() + RESEND
+        for first, run in list(self._under_way.items()):
+            if self._spool.is_done(first, run.last) and any(a <= run.last and first <= b for a, b in done):
                 del self._under_way[first]
+            elif run.due > soon:  # the road works again: what was sent in vain meanwhile need not wait any longer
+                self._under_way[first] = Run(first, run.last, run.live, 1, soon)
 
     async def _send(self, connection: Connection) -> None:
         while True:
             self._work.clear()
             self._resend_late()
-            while len(self._under_way) < WINDOW and (run := await self._next_run()) is not None:
-                first, lines = run
-                last = first + len(lines) - 1
-                self._under_way[first] = (last, self._clock.monotonic() + RESEND)
-                self._sent_up_to = max(self._sent_up_to, last)
-                await connection.publish(
-                    topic(self.station, "data"),
-                    Batch(self.station, self._spool.epoch, first, lines).encode(),
-                    1,
-                )
-                self.progress = self._clock.monotonic()
+            try:
+                while len(self._under_way) < WINDOW and (found := await self._next_run()) is not None:
+                    run, lines = found
+                    self._under_way[run.first] = run
+                    self._sent.add(run.first, run.last)
+                    batch = Batch(self.station, self._spool.epoch, run.first, lines)
+                    await connection.publish(topic(self.station, "data"), batch.encode(), 1)
+                    self.progress = self._clock.monotonic()
+            except SpoolError as error:
+                log.warning("nothing can be sent now: %s", error)
             self.progress = self._clock.monotonic()
             await self._work.wait()
 
     async def _remind(self) -> None:
-        """Let the sender look at its clock, also when nothing new comes."""
+        """Let the sender look at its clock, also when nothing new comes; say how a backlog gets on."""
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + REMIND)
+            self._note_backfill()
             self._work.set()
+
+    def _note_backfill(self) -> None:
+        now = self._clock.monotonic()
+        if self._newest is None:
+            if self.backfill is not None:
+                took = now - self.backfill.started
+                log.info("backlog of %d records sent in %.1f s", self.backfill.begun_with, took)
+            self.backfill = None
+            return
+        left = self._spool.waiting_until(self._newest[0])
+        if self.backfill is None:
+            self.backfill = Backfill(now, left, left)
+        self.backfill.move_on(now, left)
 
     def _resend_late(self) -> None:
         now = self._clock.monotonic()
-        for first, (last, due) in list(self._under_way.items()):
-            if due <= now:
+        for first, run in list(self._under_way.items()):
+            if run.due <= now:
                 del self._under_way[first]
-                self._again.append((first, last))
+                self._again.append(run)
                 self.resent += 1
 
-    async def _next_run(self) -> tuple[int, list[bytes]] | None:
+    async def _next_run(self) -> tuple[Run, list[bytes]] | None:
+        """Give what is to be sent next: what was sent in vain, then the newest of all, then the oldest."""
         while self._again:
-            first, last = self._again.popleft()
-            run = await self._spool.run_from(first, last - first + 1)
-            if run is not None and run[0] <= last:
-                start, lines = run
-                lines = lines[: last - start + 1]
-                if start + len(lines) <= last:
-                    self._again.appendleft((start + len(lines), last))
-                return start, lines
-        run = await self._spool.run_from(self._next, BATCH_LINES)
-        if run is None:
+            old = self._again.popleft()
+            if (found := await self._run(old.first, old.last, live=old.live, tries=old.tries + 1)) is not None:
+                if found[0].last < old.last:
+                    self._again.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
+                return found
+        self._divide()
+        if self._newest is not None:
+            begin, after = self._newest
+            live = sum(run.live for run in self._under_way.values())
+            if live < LIVE_WINDOW and (found := await self._run(after, self._spool.committed, live=True)) is not None:
+                self._newest = (begin, found[0].last + 1)
+                return found
+            if len(self._under_way) - live >= WINDOW - LIVE_WINDOW:
+                return None
+            if (found := await self._run(self._next, begin - 1)) is None:
+                self._next, self._newest = after, None  # the backlog has caught up with the newest
+        if self._newest is None:
+            found = await self._run(self._next, self._spool.committed)
+        if found is not None:
+            self._next = found[0].last + 1
+        return found
+
+    def _divide(self) -> None:
+        """Where too much waits to be sent in order, let the newest records begin a queue of their own."""
+        if self._newest is None and self._spool.waiting_from(self._next) > BACKLOG:
+            begin = self._spool.committed - BATCH_LINES + 1
+            self._newest = (begin, begin)
+
+    async def _run(
+        self, first: int, last: int, *, live: bool = False, tries: int = 0
+    ) -> tuple[Run, list[bytes]] | None:
+        """Give the first waiting records of first..last that fit into one batch."""
+        found = await self._spool.run_from(first, min(BATCH_LINES, max(1, last - first + 1)))
+        if found is None or found[0] > last:
             return None
-        first, lines = run
+        start, lines = found
+        lines = lines[: last - start + 1]
         size = 0
         for count, line in enumerate(lines, 1):
             size += len(line) + 1
             if size > BATCH_BYTES:
                 lines = lines[:count]
                 break
-        self._next = first + len(lines)
-        return first, lines
+        wait = min(LONGEST_RESEND, RESEND * 2.0**tries) * random.uniform(0.9, 1.1)  # noqa: S311  # spreads stations
+        due = self._clock.monotonic() + (wait if tries else RESEND)
+        return Run(start, start + len(lines) - 1, live, tries, due), lines
 
     async def _tell(self, connection: Connection) -> None:
         """Keep the retained status true: a node that hung may have fired an old will meanwhile."""

@@ -43,6 +43,28 @@ class Ranges:
         self._size += last - first + 1 - before
         return last - first + 1 - before
 
+    def remove(self, first: int, last: int) -> int:
+        """Remove all of first..last; gives how many were there."""
+        if first > last:
+            raise ValueError(f"{first}..{last} is no range")
+        left = bisect_left(self._lasts, first)
+        right = bisect_right(self._firsts, last)
+        touched = list(zip(self._firsts[left:right], self._lasts[left:right], strict=True))
+        kept = [(a, min(b, first - 1)) for a, b in touched if a < first]
+        kept += [(max(a, last + 1), b) for a, b in touched if b > last]
+        gone = sum(b - a + 1 for a, b in touched) - sum(b - a + 1 for a, b in kept)
+        self._firsts[left:right] = [a for a, _ in kept]
+        self._lasts[left:right] = [b for _, b in kept]
+        self._size -= gone
+        return gone
+
+    def count(self, first: int, last: int) -> int:
+        """Count the numbers of first..last that are in the set; 0 for an empty range."""
+        left = bisect_left(self._lasts, first)
+        right = bisect_right(self._firsts, last)
+        pairs = zip(self._firsts[left:right], self._lasts[left:right], strict=True)
+        return sum(max(0, min(b, last) - max(a, first) + 1) for a, b in pairs)
+
     @property
     def last(self) -> int:
         """The greatest number of the set; 0 where it is empty."""

@@ -29,6 +29,8 @@ class Reading:
 
     `at` is the midpoint of question and answer in UTC nanoseconds, `text` the answer as received, `rtt_ms` the time
     from question to answer in milliseconds. `identified` says that the serial number was read from the wire.
+    `clock` says what is wrong with the stamp, if anything: "unsynchronised", or "held" where the clock was set back and
+    the stamp had to stay ahead of the one before; then `clock_at` is what the clock really said (UTC ns).
     """
 
     series: Series
@@ -39,6 +41,8 @@ class Reading:
     rtt_ms: float
     identified: bool
     simulated: bool
+    clock: str = ""
+    clock_at: int | None = None
 
 
 class EventKind(StrEnum):
@@ -53,9 +57,17 @@ class EventKind(StrEnum):
     GAP = "gap"
     MISSED = "missed"
     CLOCK_STEP = "clock_step"
+    CLOCK_SYNC = "clock_sync"
+    DISK = "disk"
     DAMAGE = "damage"
+    FILL = "fill"
     DROP = "drop"
+    REFUSE = "refuse"
     QUARANTINE = "quarantine"
+    RESTART = "restart"
+    RELOAD = "reload"
+    REPLAY = "replay"
+    ACK = "ack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +89,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a station was at `at` (UTC nanoseconds): counters as whole numbers, all else as floats."""
+    """How a station was at `at` (UTC nanoseconds): counters as whole numbers, all else as floats.
+
+    `head` is the link of the hash chain at record `head_seq` of the numbers: the witness that leaves the station.
+    """
 
     station: str
     at: int
     numbers: dict[str, int | float]
+    head: str = ""
 
 
 Record: TypeAlias = Reading | Event | Health

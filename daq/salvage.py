@@ -6,12 +6,14 @@ the database had already replaces itself there.
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
 import time
-import zlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+
+from daq.chain import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,9 @@ _NUMBER = re.compile(rb'([ ,])seq=\d+i,epoch="[0-9a-f]*"')
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged spool with its write-ahead log, and give its new name."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+    name = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    numbers = itertools.chain([""], (f"-{count}" for count in itertools.count(2)))
+    aside = next(one for number in numbers if not (one := path.with_name(f"{name}{number}")).exists())
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
@@ -40,11 +44,12 @@ def rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            stored = _read(connection, "SELECT first, last FROM stored ORDER BY first")
+            pairs = _read(connection, "SELECT first, last FROM stored ORDER BY first")
+            stored = [(low, high) for low, high in pairs if isinstance(low, int) and isinstance(high, int)]
             first, last = _ends(connection)
             for start in range(first, last + 1, STEP):
                 for seq, at, line, crc in _some(connection, start, min(start + STEP - 1, last)):
-                    whole = isinstance(line, bytes) and isinstance(at, int) and zlib.crc32(line) == crc
+                    whole = isinstance(at, int) and any(Row(seq, at, line, crc, link).whole for link in (b"", None))
                     if whole and not any(low <= seq <= high for low, high in stored):
                         yield at, line
     except sqlite3.Error:

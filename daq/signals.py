@@ -27,6 +27,18 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+@asynccontextmanager
+async def reload_signal() -> AsyncIterator[asyncio.Event]:
+    """Give an event that SIGHUP sets."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    try:
+        yield asked
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
 def state_folder() -> Path:
     """Give the folder for files that outlive the process: systemd's state directory, else the working folder."""
     return Path(os.environ.get("STATE_DIRECTORY", ".").split(":")[0])

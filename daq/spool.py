@@ -7,43 +7,35 @@ station. At any moment acquired = stored + spooled + quarantined + dropped, and 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import sys
-import threading
-import time
-from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from daq import salvage
+from daq.disk import Ballast
 from daq.line_protocol import encode
 from daq.ranges import Ranges
-from daq.spool_file import Changes, SpoolError, SpoolFile, SpoolFull
+from daq.spool_file import SpoolFile, SpoolFull
+from daq.spool_schema import SpoolError
+from daq.spool_writer import COMMIT_ROWS, Bounds, Writer
 
-__all__ = ["Ledger", "Spool", "SpoolError", "SpoolFull"]
+__all__ = ["Bounds", "Ledger", "Spool", "SpoolError", "SpoolFull"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from daq.batch import Ack, Rejection
+    from daq.batch import Ack
     from daq.reading import Record
 
 T = TypeVar("T")
 
-LINGER = 0.010
-"""Seconds between two commits: an fsync costs milliseconds, and what gathers meanwhile shares the next one."""
-IDLE = 0.25
-"""Seconds that an acknowledgement may wait for a record to share its fsync: losing one only means sending again."""
-RETRY = 1.0
-"""Seconds between two tries to write to a disk that failed."""
-PRUNE = 10.0
-COMMIT_ROWS = 2_000
-"""Rows in one transaction at most: even a full file has room for that many after the oldest were removed."""
+READ_AHEAD = 5_000
+"""Rows of a backlog that are read from the disk at once."""
 RECENT = 50_000
 """Committed rows kept in memory, so that the live road never reads the disk."""
 WAITING_IN_MEMORY = 200_000
-"""Records that wait for a failing disk before new ones are refused: over a minute at full speed."""
+"""Records that wait for a failing disk before new ones are refused: ten minutes at 300 a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +50,63 @@ class Ledger:
 
 
 class Spool:
-    """The spool of a station, used from the event loop that opened it."""
+    """The spool of a station, used from the event loop that opened it.
 
-    def __init__(
-        self,
-        path: Path,
-        limit: int,
-        keep: float = 30 * 86400.0,
-        when_full: Literal["drop_oldest", "refuse_new"] = "drop_oldest",
-    ) -> None:
-        """Open `path`, at most `limit` bytes; rows stay `keep` seconds after they were stored. Raises SpoolError."""
-        self._file = SpoolFile(path, limit)
-        self._keep_ns = round(keep * 1e9)
-        self._drop_when_full = when_full == "drop_oldest"
-        self._loop = asyncio.get_running_loop()
-        self._pending: deque[tuple[int, int, bytes]] = deque()
-        self._stored: deque[tuple[int, int]] = deque()
-        self._rejected: deque[Rejection] = deque()
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._wake = threading.Event()
-        self._closing = False
+    `on_commit` is called when more can be sent, `on_trouble` with the words of a disk that refuses (empty: no more),
+    `on_drop` with a range that was given up, `on_full` when new readings are refused or taken again, `on_lost` with
+    rows that were found damaged or missing, `on_new_epoch` after the file was damaged and begun again.
+    """
+
+    def __init__(self, path: Path, limit: int, bounds: Bounds | None = None, ballast: int = 0) -> None:
+        """Open `path`, at most `limit` bytes, with a ballast of so many bytes beside it. Raises SpoolError."""
+        file = SpoolFile(path, limit)
+        loop = asyncio.get_running_loop()
+        weight = Ballast(path.with_name(path.name + ".ballast"), ballast)
+        self.limit = limit
+        self.finished: asyncio.Future[None] = loop.create_future()
+        self._writer = Writer(file, bounds or Bounds(), weight, self, loop, self.finished)
+        self._file = file
         self._recent: dict[int, bytes] = {}
-        self._quarantined = Ranges(self._file.quarantined)
-        self._dropped = Ranges(self._file.dropped)
-        self._done = Ranges([*self._file.stored, *self._quarantined, *self._dropped])
-        self._next = self._file.last + 1
-        self.epoch = self._file.epoch
-        self.damage = self._file.damage
-        self.committed = self._file.last
+        self._ahead: dict[int, bytes] = {}
+        self.full = False
+        self.trouble = ""
+        self.latest_stamp = file.latest_stamp()
+        self.ended_in_order = file.ends_with(b",kind=stop ")
         self.on_commit: Callable[[], None] = _nothing
         self.on_trouble: Callable[[str], None] = _nothing_with
         self.on_drop: Callable[[int, int], None] = _nothing_with
-        self.progress = time.monotonic()
-        self.finished: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
-        self._thread.start()
+        self.on_full: Callable[[bool], None] = _nothing_with
+        self.on_lost: Callable[[list[int]], None] = _nothing_with
+        self.on_new_epoch: Callable[[], None] = _nothing
+        self._begin()
+        self._writer.start()
 
-    # -- what the event loop calls
+    def _begin(self) -> None:
+        file = self._file
+        self.epoch, self.damage, self.committed = file.epoch, file.damage, file.last
+        self._quarantined = Ranges(file.quarantined)
+        self._dropped = Ranges(file.dropped)
+        self._done = Ranges([*file.stored, *self._quarantined, *self._dropped])
+        self._next = file.last + 1
 
-    def put(self, record: Record) -> int:
-        """Give a record its number and hand it to the disk; never waits. SpoolFull where the disk fails for long."""
-        if len(self._pending) >= WAITING_IN_MEMORY:
-            raise SpoolFull(f"{WAITING_IN_MEMORY} records wait for the disk of the spool")
+    # -- records
+
+    def put(self, record: Record, *, urgent: bool = False) -> int:
+        """Give a record its number and hand it to the disk; never waits.
+
+        Raises SpoolFull where readings are refused: the file is full and must drop nothing, or the disk fails for long.
+        An `urgent` record, which says just that, is taken all the same.
+        """
+        pending = self._writer.pending
+        if not urgent and self.full:
+            raise SpoolFull(f"the spool has reached its {self.limit} bytes and may drop nothing")
+        if not urgent and len(pending) >= WAITING_IN_MEMORY:
+            raise SpoolFull(f"{len(pending)} records wait for the disk of the spool: {self.trouble}")
         seq = self._next
         line = encode(record, seq, self.epoch)
         self._next += 1
-        self._pending.append((seq, record.at, line))
-        self._wake.set()
+        pending.append((seq, record.at, line))
+        self._writer.wake()
         return seq
 
     async def run_from(self, start: int, lines: int) -> tuple[int, list[bytes]] | None:
@@ -112,24 +114,25 @@ class Spool:
         while (first := self._done.next_missing(start)) <= self.committed:
             beyond = self._done.next_present(first) or self.committed + 1
             last = min(first + lines - 1, beyond - 1, self.committed)
-            try:
-                return first, [self._recent[seq] for seq in range(first, last + 1)]
-            except KeyError:
-                found = await self._read(first, last)
-            if found:
-                return first, found
+            for memory in (self._recent, self._ahead):
+                try:
+                    return first, [memory[seq] for seq in range(first, last + 1)]
+                except KeyError:
+                    continue
+            if not await self._read_ahead(first, min(beyond - 1, self.committed, first + READ_AHEAD - 1)):
+                return None
         return None
 
-    async def _read(self, first: int, last: int) -> list[bytes]:
-        rows = dict(await self._in_thread(lambda: self._file.read(first, last)))
-        found: list[bytes] = []
-        for seq in range(first, last + 1):
-            if seq not in rows:  # the file has set it aside: damaged rows are never sent as good
-                self._quarantined.add(seq, seq)
-                self._done.add(seq, seq)
-                break
-            found.append(rows[seq])
-        return found
+    async def _read_ahead(self, first: int, last: int) -> bool:
+        """Read some thousand rows at once; what is damaged or missing is set aside, and never sent as good."""
+        epoch = self.epoch
+        rows = dict(await self.do(lambda file: file.read(first, last)))
+        if epoch != self.epoch:
+            return False  # the file was begun again meanwhile: other records have these numbers now
+        if len(rows) <= last - first:
+            self.lost([seq for seq in range(first, last + 1) if seq not in rows])
+        self._ahead = rows
+        return True
 
     def acknowledge(self, ack: Ack) -> None:
         """Note what the database has stored and what it will never take; the caller has checked epoch and range."""
@@ -141,13 +144,21 @@ class Spool:
             self._done.add(first, last)
             for seq in range(first, last + 1):
                 self._recent.pop(seq, None)
-        self._rejected.extend(rejected)
-        self._stored.extend(ack.stored)
-        self._wake.set()
+        self._writer.rejected.extend(rejected)
+        self._writer.stored.extend(ack.stored)
+        self._writer.wake()
 
     def is_done(self, first: int, last: int) -> bool:
         """Whether no record of first..last waits any more."""
         return self._done.next_missing(first) > last
+
+    def waiting_from(self, seq: int) -> int:
+        """Count the committed records from `seq` on that wait."""
+        return max(0, self.committed - seq + 1) - self._done.count(seq, self.committed)
+
+    def waiting_until(self, seq: int) -> int:
+        """Count the committed records before `seq` that wait."""
+        return seq - 1 - self._done.count(1, seq - 1)
 
     @property
     def ledger(self) -> Ledger:
@@ -155,6 +166,58 @@ class Spool:
         quarantined, dropped = len(self._quarantined), len(self._dropped)
         stored = len(self._done) - quarantined - dropped
         return Ledger(self.committed, stored, self.committed - len(self._done), quarantined, dropped)
+
+    # -- the file
+
+    @property
+    def progress(self) -> float:
+        """Monotonic instant at which the thread last moved on."""
+        return self._writer.progress
+
+    @property
+    def used(self) -> int:
+        """Bytes of the file that hold something."""
+        return self._writer.used
+
+    @property
+    def oldest_waiting(self) -> int:
+        """Stamp (UTC ns) of the oldest record that waits, some seconds old; 0 where none does."""
+        return self._writer.oldest_waiting if self.ledger.spooled else 0
+
+    @property
+    def bytes_for_each(self) -> float:
+        """Bytes that one record takes on the disk."""
+        return self._writer.used / max(1, self._file.last - self._file.pruned)
+
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """Number and link of the last committed record: the head of the hash chain."""
+        return self._file.head
+
+    def set_bounds(self, limit: int, bounds: Bounds) -> None:
+        """Keep to other bounds from now on."""
+        self.limit = limit
+        self._writer.bounds = bounds
+        self._writer.submit(lambda file: file.limit_to(limit))
+
+    async def do(self, run: Callable[[SpoolFile], T]) -> T:
+        """Let the thread do something with the file; SpoolError where the disk does not let it."""
+        return await self._writer.do(run)
+
+    async def release(self, first: int, last: int) -> int:
+        """Let what is in quarantine of first..last wait again; gives how many."""
+        count = self._wait_again(await self.do(lambda file: file.release(first, last)))
+        self._quarantined = Ranges(self._file.quarantined)
+        return count
+
+    async def recall(self, start: int, end: int) -> int:
+        """Let the stored records with stamps from `start` up to, not including, `end` (UTC ns) wait again."""
+        return self._wait_again(await self.do(lambda file: file.recall(start, end)))
+
+    def _wait_again(self, ranges: list[tuple[int, int]]) -> int:
+        count = sum(self._done.remove(first, last) for first, last in ranges)
+        self.on_commit()
+        return count
 
     async def count_waiting(self, prefix: bytes) -> int:
         """Count the waiting records whose lines begin with `prefix`."""
@@ -165,33 +228,22 @@ class Spool:
         return count
 
     async def flush(self) -> None:
-        """Return when everything put so far is committed."""
+        """Return when everything put so far is committed, however long the disk refuses."""
         last = self._next - 1
         while self.committed < last and not self.finished.done():
-            await self._in_thread(_nothing)
+            with suppress(SpoolError):
+                await self.do(_nothing_with)
 
     async def close(self) -> None:
         """Commit what is left and close the file."""
-        self._closing = True
-        self._wake.set()
+        self._writer.closing = True
+        self._writer.wake()
         await self.finished
 
-    async def _in_thread(self, job: Callable[[], T]) -> T:
-        future: asyncio.Future[T] = self._loop.create_future()
+    # -- what the thread tells
 
-        def run() -> None:
-            try:
-                result = job()
-            except sqlite3.Error as error:
-                self._loop.call_soon_threadsafe(_fail, future, SpoolError(f"the spool cannot be read: {error}"))
-            else:
-                self._loop.call_soon_threadsafe(_succeed, future, result)
-
-        self._jobs.append(run)
-        self._wake.set()
-        return await future
-
-    def _committed(self, rows: list[tuple[int, int, bytes]]) -> None:
+    def committed_rows(self, rows: list[tuple[int, int, bytes]]) -> None:
+        """Note that rows are durable, and that they may leave."""
         for seq, _, line in rows:
             self._recent[seq] = line
         while len(self._recent) > RECENT:
@@ -199,87 +251,44 @@ class Spool:
         self.committed = rows[-1][0]
         self.on_commit()
 
-    def _gave_up(self, first: int, last: int) -> None:
+    def gave_up(self, first: int, last: int) -> None:
+        """Note that rows were dropped."""
         self._dropped.add(first, last)
         self._done.add(first, last)
+        for seq in range(first, last + 1):
+            self._recent.pop(seq, None)
         self.on_drop(first, last)
 
-    # -- what the thread does
+    def lost(self, seqs: list[int]) -> None:
+        """Note that rows are damaged or missing."""
+        for seq in seqs:
+            self._quarantined.add(seq, seq)
+            self._done.add(seq, seq)
+        self.on_lost(seqs)
 
-    def _work(self) -> None:
-        try:
-            pruned = time.monotonic()
-            while not self._closing or self._pending or self._stored or self._rejected or self._jobs:
-                self._wake.wait(PRUNE)
-                self._wake.clear()
-                if not (self._pending or self._jobs or self._closing):
-                    self._wake.wait(IDLE)
-                self._commit(self._gather())
-                if self._pending:
-                    self._wake.set()  # more came meanwhile than one commit takes
-                while self._jobs:
-                    self._jobs.popleft()()
-                self.progress = time.monotonic()
-                if self.progress - pruned > PRUNE:
-                    pruned = self.progress
-                    self._prune()
-                time.sleep(LINGER)
-        finally:
-            error = sys.exc_info()[1]
-            self._file.close()
-            self._loop.call_soon_threadsafe(_finish, self.finished, error)
+    def filled(self, *, full: bool) -> None:
+        """Refuse new readings, or take them again."""
+        self.full = full
+        self.on_full(full)
 
-    def _gather(self) -> Changes:
-        # One popleft at a time: the event loop appends to these queues meanwhile.
-        return Changes(
-            list(islice(_taken(self._pending), COMMIT_ROWS)),
-            list(_taken(self._stored)),
-            list(_taken(self._rejected)),
-        )
+    def troubled(self, what: str) -> None:
+        """Note what the disk says; empty where it writes again."""
+        self.trouble = what
+        self.on_trouble(what)
 
-    def _commit(self, changes: Changes) -> None:
-        """Write `changes`, however long the disk refuses; while closing, one failure is the last."""
-        while changes:
-            try:
-                self._file.commit(changes)
-            except SpoolFull as error:
-                if self._make_room():
-                    continue
-                trouble: str = str(error)
-            except sqlite3.Error as error:
-                trouble = str(error)
-            else:
-                if changes.rows:
-                    self._loop.call_soon_threadsafe(self._committed, changes.rows)
-                return
-            self._loop.call_soon_threadsafe(self.on_trouble, trouble)
-            if self._closing:
-                raise SpoolError(f"{len(changes.rows)} records could not be written at the end: {trouble}")
-            time.sleep(RETRY)
-            self.progress = time.monotonic()
-
-    def _make_room(self) -> bool:
-        try:
-            if self._file.prune(before=time.time_ns()):
-                return True
-            dropped = self._file.drop_oldest() if self._drop_when_full else []
-        except sqlite3.Error:
-            return False
-        for first, last in dropped:
-            self._loop.call_soon_threadsafe(self._gave_up, first, last)
-        return bool(dropped)
-
-    def _prune(self) -> None:
-        try:
-            while self._file.prune(before=time.time_ns() - self._keep_ns) and not self._pending:
-                pass
-        except sqlite3.Error as error:
-            self._loop.call_soon_threadsafe(self.on_trouble, f"old rows cannot be removed: {error}")
-
-
-def _taken(queue: deque[T]) -> Iterator[T]:
-    while queue:
-        yield queue.popleft()
+    def began_again(self, rows: list[tuple[int, int, bytes]]) -> None:
+        """Take the new file for the old one: what was not committed gets numbers of the new epoch."""
+        waiting = [*rows, *self._writer.pending]
+        for queue in (self._writer.pending, self._writer.stored, self._writer.rejected):
+            queue.clear()
+        self._recent.clear()
+        self._ahead.clear()
+        self._begin()
+        for _, at, line in waiting:
+            self._writer.pending.append((self._next, at, salvage.renumbered(line, self._next, self.epoch)))
+            self._next += 1
+        self.on_new_epoch()
+        self._writer.wake()
 
 
 def _nothing() -> None:
@@ -288,22 +297,3 @@ def _nothing() -> None:
 
 def _nothing_with(*_: object) -> None:
     pass
-
-
-def _succeed(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[T], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _finish(future: asyncio.Future[None], error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)

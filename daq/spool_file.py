@@ -1,47 +1,33 @@
-"""The SQLite file under the spool: its tables, its one transaction, its checksums; knows no thread and no loop."""
+"""The records of a spool on the disk: every transaction that there is; knows no thread and no loop."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
 import sqlite3
 import time
-import zlib
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daq import salvage
+from daq import chain, salvage, spool_schema
+from daq.chain import Bounds, Row
 from daq.ranges import Ranges
+from daq.spool_schema import SpoolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from daq.batch import Rejection
 
-SCHEMA = "1"
-CHECK_SECONDS = 2.0
 PRUNE_ROWS = 2_000
 """Rows removed in one transaction: a few milliseconds, so that no commit waits long for it."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS record (
-    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, line BLOB NOT NULL, crc INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS stored (first INTEGER PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dropped (first INTEGER PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS quarantine (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL);
-"""
-
-
-class SpoolError(Exception):
-    """The spool cannot be used; the message says why and what to do."""
+RESERVE = 8 * 2**20
+"""Bytes below the limit that no reading may use: acknowledgements and the words of why readings were refused do."""
+DAMAGED_ROW = "damaged on the station's disk: missing row or checksum that does not fit"
 
 
 class SpoolFull(SpoolError):
-    """The file has reached its limit and holds nothing that the database has already."""
+    """No room: the file has reached its limit, or the disk has."""
 
 
 @dataclass(slots=True)
@@ -57,186 +43,290 @@ class Changes:
 
 
 class SpoolFile:
-    """An open spool file; `stored`, `quarantined` and `dropped` are the rows that are not waiting any more."""
+    """An open spool file; `stored`, `quarantined` and `dropped` are the rows that are not waiting any more.
+
+    `head` is the number of the newest row and its link of the chain, `damage` what was found at opening.
+    """
 
     def __init__(self, path: Path, limit: int) -> None:
-        """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or damaged."""
-        self._lock = _lock(path)
+        """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or cannot be opened."""
+        self.path = path
+        self.damage = ""
+        self._limit = limit
+        self._lock = spool_schema.lock(path)
+        try:
+            self._open()
+        except (sqlite3.Error, SpoolError) as error:
+            os.close(self._lock)
+            raise SpoolError(str(error) if isinstance(error, SpoolError) else f"{path}: cannot be used as a spool: {error}") from error
+
+    def reopen(self) -> None:
+        """Begin anew after a disk error: what the failed connection knew is not believed."""
+        self._connection.close()
+        self._open()
+
+    def _open(self) -> None:
+        """Open the file; where it is damaged, set it aside and begin a new one with what could be read of it."""
         self.damage = ""
         try:
-            self._open(path, limit)
-            schema = self._meta("schema", SCHEMA)
-        except sqlite3.Error as error:
-            os.close(self._lock)
-            raise SpoolError(f"{path}: cannot be used as a spool: {error}") from error
-        if schema != SCHEMA:
-            self.close()
-            raise SpoolError(f"{path}: written by another version of daq (schema {schema}, this one knows {SCHEMA})")
-        self.stored = Ranges(self._connection.execute("SELECT first, last FROM stored ORDER BY first"))
-        self.dropped = Ranges(self._connection.execute("SELECT first, last FROM dropped ORDER BY first"))
-        self.quarantined = Ranges(
-            (seq, seq) for (seq,) in self._connection.execute("SELECT seq FROM quarantine ORDER BY seq")
-        )
-        self.last = max(self._scalar("SELECT max(seq) FROM record"), self.stored.last, self.dropped.last)
-
-    def _open(self, path: Path, limit: int) -> None:
-        """Open the file; where it is damaged, set it aside and begin a new one with what could be read of it."""
-        try:
-            self._connection = _connect(path, limit)
-            self.epoch = self._meta("epoch", secrets.token_hex(16))
-            _check(self._connection)
+            self._connection = spool_schema.connect(self.path, self._limit)
+            spool_schema.check(self._connection)
+            self._load()
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            if not spool_schema.is_damage(error):
                 raise
             if hasattr(self, "_connection"):
                 self._connection.close()
-            aside = salvage.set_aside(path)
-            self._connection = _connect(path, limit)
-            self.epoch = self._meta("epoch", secrets.token_hex(16))
-            found = enumerate(salvage.rows(aside), 1)
-            rows = [(seq, at, salvage.renumbered(line, seq, self.epoch)) for seq, (at, line) in found]
-            self.stored = Ranges()
-            for start in range(0, len(rows), PRUNE_ROWS):
-                self.commit(Changes(rows[start : start + PRUNE_ROWS]))
-            self.damage = (
-                f"the spool was damaged ({error}) and set aside as {aside.name}; {len(rows)} records were read from it"
-            )
+            self._begin_again(str(error))
 
-    def _meta(self, key: str, default: str) -> str:
-        with self._connection:
-            self._connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, default))
-        (value,) = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return str(value)
+    def _begin_again(self, why: str) -> None:
+        aside = salvage.set_aside(self.path)
+        self._connection = spool_schema.connect(self.path, self._limit)
+        self._load()
+        found = enumerate(salvage.rows(aside), 1)
+        rows = [(seq, at, salvage.renumbered(line, seq, self.epoch)) for seq, (at, line) in found]
+        for start in range(0, len(rows), PRUNE_ROWS):
+            self.commit(Changes(rows[start : start + PRUNE_ROWS]))
+        self.damage = (
+            f"the spool was damaged ({why}) and set aside as {aside.name}; {len(rows)} records were read from it"
+        )
 
-    def _scalar(self, query: str) -> int:
-        return int(self._connection.execute(query).fetchone()[0] or 0)
+    def _load(self) -> None:
+        sealed = spool_schema.sealed
+        heads = sealed(self._connection, "SELECT * FROM head")
+        if len(heads) != 1:
+            raise spool_schema.damage(f"{len(heads)} heads")
+        epoch, last, link, pruned, start, start_link = heads[0]
+        self.epoch = str(epoch)
+        self.head: tuple[int, bytes] = (last, link)
+        self.pruned = int(pruned)
+        self._chain: tuple[int, bytes] = (start, start_link)
+        self.stored = Ranges(sealed(self._connection, "SELECT * FROM stored ORDER BY first"))
+        dropped = sealed(self._connection, "SELECT * FROM dropped ORDER BY first")
+        self.dropped = Ranges((first, last) for first, last, _ in dropped)
+        quarantined = sealed(self._connection, "SELECT * FROM quarantine ORDER BY seq")
+        self.quarantined = Ranges((seq, seq) for seq, _, _ in quarantined)
+        self._page_size = self._scalar("PRAGMA page_size")
+        if (newest := self._scalar("SELECT max(seq) FROM record")) > last:
+            raise spool_schema.damage(f"record {newest} lies behind the head {last}")
+
+    @property
+    def last(self) -> int:
+        """Number of the newest row."""
+        return self.head[0]
+
+    def _scalar(self, query: str, *values: int) -> int:
+        return int(self._connection.execute(query, values).fetchone()[0] or 0)
+
+    # -- what comes in
 
     def commit(self, changes: Changes) -> None:
-        """Write everything or nothing, durably; SpoolFull at the limit, sqlite3.Error for what else a disk can do."""
+        """Write everything or nothing, durably; SpoolFull without room, sqlite3.Error for what else a disk can do."""
+        stored = Ranges(self.stored) if changes.stored else self.stored
         try:
             with self._connection:
-                self._write(changes)
+                self._connection.execute("BEGIN IMMEDIATE")
+                link = self._write_rows(changes.rows)
+                for first, last in changes.stored:
+                    self._write_range("stored", stored, first, last)
+                now = time.time_ns()
+                self._set_aside((one.seq, now, one.reason) for one in changes.rejected)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise SpoolFull(str(error)) from error
             raise
-
-    def _write(self, changes: Changes) -> None:
-        run = self._connection
-        run.execute("BEGIN IMMEDIATE")
-        run.executemany(
-            "INSERT INTO record VALUES (?, ?, ?, ?)",
-            ((seq, at, line, zlib.crc32(line)) for seq, at, line in changes.rows),
-        )
-        for first, last in changes.stored:
-            self._write_range("stored", self.stored, first, last)
-        now = time.time_ns()
+        self.stored = stored
         for one in changes.rejected:
-            run.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", (one.seq, now, one.reason))
+            self.quarantined.add(one.seq, one.seq)
+        if changes.rows:
+            self.head = changes.rows[-1][0], link  # in one piece: the event loop looks at it, too
 
-    def _write_range(self, table: str, known: Ranges, first: int, last: int) -> None:
+    def _write_rows(self, rows: list[tuple[int, int, bytes]]) -> bytes:
+        """Write rows with checksum and link, and the new head of the chain; gives its link."""
+        (_, link), written = self.head, []
+        for seq, at, line in rows:
+            link = chain.link(link, seq, at, line)
+            written.append((seq, at, line, chain.checksum(seq, at, line), link))
+        if written:
+            self._connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", written)
+            self._write_head((written[-1][0], link), self.pruned, self._chain)
+        return link
+
+    def _write_head(self, head: tuple[int, bytes], pruned: int, chain_from: tuple[int, bytes]) -> None:
+        spool_schema.write_head(self._connection, self.epoch, *head, pruned, *chain_from)
+
+    def _write_range(self, table: str, known: Ranges, first: int, last: int, link: bytes | None = None) -> None:
         first, last = known.merged(first, last)
-        self._connection.execute(f"DELETE FROM {table} WHERE first BETWEEN ? AND ?", (first, last))  # noqa: S608  # our own table names
-        self._connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (first, last))  # noqa: S608
+        run = self._connection.execute
+        if table == "dropped":
+            there = run("SELECT link FROM dropped WHERE last = ?", (last,)).fetchone()
+            link = there[0] if there else link
+            run("DELETE FROM dropped WHERE first BETWEEN ? AND ?", (first, last))
+            run("INSERT INTO dropped VALUES (?, ?, ?, ?)", (first, last, link, spool_schema.seal(first, last, link)))
+        else:
+            run("DELETE FROM stored WHERE first BETWEEN ? AND ?", (first, last))
+            run("INSERT INTO stored VALUES (?, ?, ?)", (first, last, spool_schema.seal(first, last)))
         known.add(first, last)
+
+    # -- what goes out
 
     def read(self, first: int, last: int) -> list[tuple[int, bytes]]:
         """Give the rows first..last; a row whose checksum does not fit goes to quarantine and is left out."""
-        rows = self._connection.execute(
-            "SELECT seq, line, crc FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq", (first, last)
-        ).fetchall()
-        good = [(seq, line) for seq, line, crc in rows if isinstance(line, bytes) and zlib.crc32(line) == crc]
-        bad = set(range(first, last + 1)) - {seq for seq, _ in good}
-        if bad:
-            self.quarantine(
-                dict.fromkeys(bad, "damaged on the station's disk: missing row or checksum that does not fit")
-            )
+        good = [(row.seq, row.line) for row in self._rows("seq BETWEEN ? AND ? ORDER BY seq", first, last) if row.whole]
+        if len(good) <= last - first:
+            bad = set(range(first, last + 1)) - {seq for seq, _ in good}
+            self.quarantine(dict.fromkeys(sorted(bad), DAMAGED_ROW))
         return good
+
+    def rows(self, after: int, count: int, start: int = -(2**63), end: int = 2**63 - 1) -> list[Row]:
+        """Give up to `count` kept rows behind number `after` with stamps from `start` up to, not including, `end`."""
+        return self._rows("seq > ? AND at >= ? AND at < ? ORDER BY seq LIMIT ?", after, start, end, count)
+
+    def _rows(self, where: str, *values: int) -> list[Row]:
+        found = self._connection.execute(f"SELECT seq, at, line, crc, link FROM record WHERE {where}", values)  # noqa: S608
+        return [Row(*row) for row in found]
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where the chain begins and ends, and what it may step over."""
+        dropped = self._connection.execute("SELECT first, last, link FROM dropped ORDER BY first").fetchall()
+        return Bounds(self.epoch, *self._chain, *self.head, dropped)
+
+    def latest_stamp(self) -> int:
+        """Give the latest stamp (UTC ns) among the newest rows; 0 where there are none."""
+        return self._scalar("SELECT max(at) FROM (SELECT at FROM record ORDER BY seq DESC LIMIT 5000)")
+
+    def ends_with(self, mark: bytes) -> bool:
+        """Whether the last row has `mark` in it."""
+        last = self._connection.execute("SELECT line FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+        return last is not None and isinstance(last[0], bytes) and mark in last[0]
+
+    def stamp(self, seq: int) -> int:
+        """Give the stamp of the first row from `seq` on; 0 where there is none."""
+        found = self._connection.execute("SELECT at FROM record WHERE seq >= ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def count(self, first: int, last: int) -> int:
+        """Count the rows of first..last that are really there."""
+        return self._scalar("SELECT count(*) FROM record WHERE seq BETWEEN ? AND ?", first, last)
+
+    # -- quarantine, and what is sent again
+
+    def _set_aside(self, rows: Iterable[tuple[int, int, str]]) -> None:
+        sealed = ((*row, spool_schema.seal(*row)) for row in rows)
+        self._connection.executemany("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", sealed)
 
     def quarantine(self, reasons: dict[int, str]) -> None:
         """Set rows aside for a person to look at."""
         now = time.time_ns()
         with self._connection:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)",
-                ((seq, now, reason) for seq, reason in reasons.items()),
-            )
+            self._set_aside((seq, now, reason) for seq, reason in reasons.items())
         for seq in reasons:
             self.quarantined.add(seq, seq)
 
-    def prune(self, before: int) -> int:
-        """Remove the oldest rows if stored and older than `before` (UTC ns), some thousand at most; gives how many."""
-        rows = self._connection.execute("SELECT seq, at FROM record ORDER BY seq LIMIT ?", (PRUNE_ROWS,)).fetchall()
-        last = 0
-        for seq, at in rows:
-            if at >= before or seq not in self.stored:
-                break
-            last = seq
-        if not last:
-            return 0
-        with self._connection:
-            return self._connection.execute("DELETE FROM record WHERE seq <= ?", (last,)).rowcount
+    def set_aside(self) -> list[tuple[int, int, str, bytes | None]]:
+        """Give number, instant, reason and line (None where the row itself is lost) of every row in quarantine."""
+        return self._connection.execute(
+            "SELECT quarantine.seq, quarantine.at, reason, line FROM quarantine "
+            "LEFT JOIN record ON record.seq = quarantine.seq ORDER BY quarantine.seq"
+        ).fetchall()
 
-    def drop_oldest(self) -> list[tuple[int, int]]:
-        """Give up the oldest waiting rows to make room, some thousand at most; gives their ranges."""
-        gone = Ranges([*self.stored, *self.quarantined, *self.dropped])
-        first = gone.next_missing(self._scalar("SELECT min(seq) FROM record"))
-        end = min(first + PRUNE_ROWS, self._scalar("SELECT max(seq) FROM record") + 1)
-        ranges = []
+    def release(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Let the rows first..last that are in quarantine and whole wait again; gives their ranges."""
+        where = "seq IN (SELECT seq FROM quarantine) AND seq BETWEEN ? AND ? ORDER BY seq"
+        whole = [row.seq for row in self._rows(where, first, last) if row.whole]
+        with self._connection:
+            self._connection.executemany("DELETE FROM quarantine WHERE seq = ?", ((seq,) for seq in whole))
+        for seq in whole:
+            self.quarantined.remove(seq, seq)
+        return list(Ranges((seq, seq) for seq in whole))
+
+    def recall(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Let the stored rows with stamps from `start` up to, not including, `end` wait again; gives their ranges."""
+        found = self._connection.execute("SELECT seq FROM record WHERE at >= ? AND at < ? ORDER BY seq", (start, end))
+        again = Ranges((seq, seq) for (seq,) in found if seq in self.stored)
+        left = Ranges(self.stored)
+        for first, last in again:
+            left.remove(first, last)
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            while first < end:
-                beyond = min(gone.next_present(first) or end, end)
-                self._connection.execute("DELETE FROM record WHERE seq BETWEEN ? AND ?", (first, beyond - 1))
-                self._write_range("dropped", self.dropped, first, beyond - 1)
-                ranges.append((first, beyond - 1))
-                first = gone.next_missing(beyond)
-        return ranges
+            self._connection.execute("DELETE FROM stored")
+            sealed = ((first, last, spool_schema.seal(first, last)) for first, last in left)
+            self._connection.executemany("INSERT INTO stored VALUES (?, ?, ?)", sealed)
+        self.stored = left
+        return list(again)
+
+    # -- room
+
+    @property
+    def used(self) -> int:
+        """Bytes of the file that hold something."""
+        return (self._scalar("PRAGMA page_count") - self._scalar("PRAGMA freelist_count")) * self._page_size
+
+    def beyond_limit(self, *, relieved: bool) -> bool:
+        """Whether readings use more than their part of the limit; `relieved`: or nearly as much."""
+        reserve = min(RESERVE, self._limit // 8)
+        return self.used > self._limit - (reserve * 3 // 2 if relieved else reserve)
+
+    def is_limit(self, changes: Changes) -> bool:
+        """Whether it is the file's own limit that leaves no room for `changes`, and not the disk."""
+        need = sum(len(line) + 100 for _, _, line in changes.rows)
+        return self.used + 2 * need + 64 * self._page_size > self._limit
+
+    def limit_to(self, limit: int) -> None:
+        """Set another limit; a file that is larger already stays so until its rows are removed."""
+        self._limit = limit
+        self._connection.execute(f"PRAGMA max_page_count = {max(64, limit // self._page_size)}")
+
+    def prune(self, before: int) -> int:
+        """Remove the oldest rows if done and older than `before` (UTC ns), some thousand at most; gives how many.
+
+        What is in quarantine stays until a person has let it go.
+        """
+        gone = Ranges([*self.stored, *self.quarantined, *self.dropped])
+        rows = self._connection.execute(
+            "SELECT seq, at, link FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (self.pruned, PRUNE_ROWS)
+        ).fetchall()
+        last, link = 0, None
+        for seq, at, one in rows:
+            if at >= before or seq not in gone:
+                break
+            last, link = seq, one
+        if not last:
+            return 0
+        chain_from = (last, link) if link is not None else self._chain
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            removed = self._connection.execute(
+                "DELETE FROM record WHERE seq <= ? AND seq NOT IN (SELECT seq FROM quarantine)", (last,)
+            ).rowcount
+            self._connection.execute("UPDATE head SET pruned = ?, chain_start = ?, chain_link = ?", (last, *chain_from))
+        self.pruned, self._chain = last, chain_from
+        return removed or 1
+
+    def drop_oldest(self, before: int = 2**63 - 1) -> list[tuple[int, int]]:
+        """Give up the oldest waiting rows if older than `before`, some thousand at most; gives their ranges."""
+        done = Ranges([*self.stored, *self.quarantined, *self.dropped])
+        first = done.next_missing(max(self.pruned + 1, self._scalar("SELECT min(seq) FROM record")))
+        rows = self._connection.execute(
+            "SELECT seq, at, link FROM record WHERE seq >= ? ORDER BY seq LIMIT ?", (first, PRUNE_ROWS)
+        ).fetchall()
+        links: dict[int, bytes | None] = {}
+        for seq, at, link in rows:
+            if at >= before:
+                break
+            links[seq] = link
+        going = Ranges((seq, seq) for seq in links if seq not in done)
+        dropped = Ranges(self.dropped)
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for one, last in going:
+                self._connection.execute("DELETE FROM record WHERE seq BETWEEN ? AND ?", (one, last))
+                self._write_range("dropped", dropped, one, last, links[last])
+        self.dropped = dropped
+        return list(going)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and give up the lock."""
         self._connection.close()
         os.close(self._lock)
-
-
-def _lock(path: Path) -> int:
-    # SQLite before 3.51.3 can corrupt a WAL database that two connections use: the second opener is turned away here.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise SpoolError(f"{path}: in use by another process; a spool has exactly one owner") from None
-    return lock
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Look for damage, for `CHECK_SECONDS` at most: the station must acquire again within seconds."""
-    deadline = time.monotonic() + CHECK_SECONDS
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
-    try:
-        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        said = "ok"
-    finally:
-        connection.set_progress_handler(None, 0)
-    if said != "ok":
-        damage = sqlite3.DatabaseError(said)
-        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damage
-
-
-def _connect(path: Path, limit: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=32)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # NORMAL lost every acknowledged row of a power cut
-    connection.execute("PRAGMA journal_size_limit = 16777216")
-    with closing(connection.execute("PRAGMA page_size")) as cursor:
-        page_size = int(cursor.fetchone()[0])
-    connection.execute(f"PRAGMA max_page_count = {max(64, limit // page_size)}")
-    for statement in _TABLES.split(";"):
-        connection.execute(statement)
-    return connection

@@ -17,12 +17,25 @@ class JumpingClock:
         self._offset_ns = utc_ns - round(self._now * NANOSECONDS)
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        self._asleep = 0.0
+        self.follows: bool | None = True
 
     def monotonic(self) -> float:
         return self._now
 
     def utc_ns(self) -> int:
         return round(self._now * NANOSECONDS) + self._offset_ns
+
+    def asleep(self) -> float:
+        return self._asleep
+
+    def synchronised(self) -> bool | None:
+        return self.follows
+
+    def suspend(self, seconds: float) -> None:
+        """Let the machine sleep: the wall clock goes on, the monotonic one does not."""
+        self._asleep += seconds
+        self.step_wall(seconds)
 
     def step_wall(self, seconds: float) -> None:
         """Set the wall clock, as an operator or NTP would."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from daq.archive import Point, parse, points
 from daq.commands.failing import fail
+from daq.commands.span import span_of
 from daq.sink import Refused
 from drivers.sample import Status
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "time", "time_ns", "station", "instrument", "channel", "quantity", "value", "unit", "status", "status_name",
-    "identified", "simulated", "text", "rtt_ms", "epoch", "seq",
+    "identified", "simulated", "clock", "clock_at_ns", "text", "rtt_ms", "epoch", "seq",
 ]  # fmt: skip
 EVER = (-(2**63), 2**63 - 1)
 
@@ -37,7 +38,7 @@ def export_command(
     """Write the readings of a span as CSV."""
     if (archive is None) == (spool is None):
         fail("name either --archive FILE or --spool FILE", 2)
-    start, end = (default if text is None else _instant(text) for text, default in zip(span, EVER, strict=True))
+    start, end = span_of(span, EVER)
     try:
         with ExitStack() as stack:
             found = (
@@ -55,16 +56,6 @@ def export_command(
         fail(f"{archive or spool}: {error}")
 
 
-def _instant(text: str) -> int:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{text!r} is no time; write it as in 2026-11-24T08:00 (UTC)", 2)
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
-    return round(instant.timestamp() * 1e9)
-
-
 def _row(point: Point) -> list[object]:
     tags, fields = point.tags, point.fields
     seconds, nanoseconds = divmod(point.time, 1_000_000_000)
@@ -78,6 +69,8 @@ def _row(point: Point) -> list[object]:
         Status(int(fields["status"])).name.lower(),
         fields.get("identified", True),
         fields.get("simulated", False),
+        fields.get("clock", ""),
+        fields.get("clock_at", ""),
         fields["text"],
         fields["rtt_ms"],
         fields["epoch"],

@@ -29,7 +29,7 @@ def run_station_command(path: Path, form: Form, *, verbose: bool) -> None:
 
         config = load_station(path)
         config.broker.password()
-        return run_station(config)
+        return run_station(config, path)
 
     _run(start)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from daq.batch import topic
 from daq.commands.failing import config_errors, fail
+from daq.health import in_words
 from daq.installation import load_station
 from daq.mqtt import BrokerError, connect
 
@@ -76,6 +77,7 @@ def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
         + (f" + dropped {said['dropped']}" if said["dropped"] else ""),
         markup=False,
     )
+    _show_spool(said, console)
     table = Table(
         "instrument",
         "state",
@@ -99,3 +101,24 @@ def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
             one["last_error"],
         )
     console.print(table)
+
+
+def _show_spool(said: dict[str, Any], console: Console) -> None:
+    spool, backfill = said["spool"], said["backfill"]
+    full = f", full in {in_words(spool['full_in_s'])} if nothing were stored" if spool["full_in_s"] else ""
+    fill = 100 * spool["waiting_bytes"] / spool["limit_bytes"]
+    console.print(f"spool {fill:.1f} % full{full}; {spool['records_per_s']:g} records/s", markup=False)
+    if spool["trouble"]:
+        console.print(f"the disk refuses to write: {spool['trouble']}", style="red", markup=False)
+    if spool["full"]:
+        console.print("the spool is full: new readings are refused", style="red", markup=False)
+    if backfill is not None:
+        left = (
+            f", about {in_words(backfill['left'] / backfill['records_per_s'])} more"
+            if backfill["records_per_s"]
+            else ""
+        )
+        console.print(
+            f"backlog: {backfill['left']} of {backfill['of']} records left, {backfill['records_per_s']}/s{left}",
+            markup=False,
+        )

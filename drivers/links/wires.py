@@ -39,7 +39,7 @@ class Wires:
         self._shared: dict[object, _Shared] = {}
         self._units: set[tuple[object, int]] = set()
         self._visa: set[str] = set()
-        self._links: list[Link[Any]] = []
+        self._links: dict[Link[Any], tuple[object, int | None]] = {}
 
     def link(
         self,
@@ -61,9 +61,12 @@ class Wires:
         speech = _speech(driver, where)
         if speech == "text" and unit is not None:
             raise ValueError(f"{where}: unit is for Modbus only; this instrument speaks text")
+        number: int | None = None
         if isinstance(where, Visa):
+            key: object = where.name.upper()
             link: Link[Any] = self._visa_link(where, driver, visa_backend, connect_timeout)
         else:
+            key = _key(where)
             shared = self._share(where, speech, line or driver.line, connect_timeout, echo=echo)
             # Who cannot be asked for its identity could give the answer to a question of an earlier process.
             settle_first = driver.identity is None
@@ -72,8 +75,18 @@ class Wires:
             else:
                 number = self._unit(where, unit)
                 link = ModbusUnit(shared.bus, number, driver.settle, settle_first=settle_first)
-        self._links.append(link)
+        self._links[link] = (key, number)
         return link
+
+    async def give_back(self, link: Link[Any]) -> None:
+        """Close one link for good; its wire, unit or VISA name is free for another instrument then."""
+        key, number = self._links.pop(link)
+        await link.close()
+        if number is not None:
+            self._units.discard((key, number))
+        if all(key != other for other, _ in self._links.values()):
+            self._shared.pop(key, None)
+            self._visa.discard(str(key))
 
     async def close(self) -> None:
         """Close every link that was made."""

@@ -9,8 +9,10 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from daq.acquisition import Follower, Station, follow_all
+from daq.acquisition import Follower
 from daq.reading import Event, EventKind, Reading, Record
+from daq.station import Station
+from daq.supervision import Crew
 from drivers.balances.mt_sics import mt_sics
 from drivers.errors import Lost, Silent
 from drivers.instrument import Instrument
@@ -25,7 +27,7 @@ WEIGHT = b"S S     100.00 g\r\n"
 SECOND = 1_000_000_000
 
 
-@dataclass
+@dataclass(eq=False)
 class Wire:
     """A link whose answers a test writes down; an exception in the list is raised."""
 
@@ -50,7 +52,7 @@ class Wire:
 
 
 class Records(list[Record]):
-    def put(self, record: Record) -> int:
+    def put(self, record: Record, *, urgent: bool = False) -> int:
         self.append(record)
         return len(self)
 
@@ -75,7 +77,7 @@ async def running(
     station = Station("lab", records, clock)
     instrument = Instrument("balance", mt_sics(), wire, serial, clock.monotonic)
     follower = Follower(station, instrument, period)
-    task = asyncio.create_task(follow_all(station, [follower]), name="follow all")
+    task = asyncio.create_task(Crew(station, [follower]).run(), name="follow all")
     try:
         yield clock, records, wire, follower
     finally:

@@ -14,7 +14,7 @@ import pytest
 from daq.batch import Ack, Batch, Rejection
 from daq.line_protocol import seq_of
 from daq.mqtt import Message
-from daq.publisher import BATCH_LINES, RESEND, WINDOW, Publisher
+from daq.publisher import BACKLOG, BATCH_LINES, REMIND, RESEND, WINDOW, Publisher
 from daq.spool import Ledger, Spool
 from tests.jumping_clock import JumpingClock
 from tests.unit.test_spool import GIB, reading
@@ -66,11 +66,11 @@ async def publishing(path: Path, count: int) -> AsyncIterator[tuple[JumpingClock
 
 
 def ack(spool: Spool, *stored: tuple[int, int], rejected: tuple[Rejection, ...] = (), epoch: str = "") -> bytes:
-    return Ack(epoch or spool.epoch, stored, rejected).encode()
+    return Ack(epoch or spool.epoch, stored, rejected, "a bridge").encode()
 
 
 async def test_sends_everything_in_order_within_the_window(tmp_path: Path) -> None:
-    count = BATCH_LINES * (WINDOW + 4)
+    count = BACKLOG
     async with publishing(tmp_path, count) as (clock, spool, _, road):
         await clock.run_for(1.0)
         assert road.subscribed == ["daq/1/lab/ack"]
@@ -78,10 +78,45 @@ async def test_sends_everything_in_order_within_the_window(tmp_path: Path) -> No
         for batch in road.batches[:]:
             road.acks.put_nowait(ack(spool, (batch.first, batch.last)))
         await clock.run_for(1.0)
-        road.acks.put_nowait(ack(spool, (road.batches[WINDOW].first, count)))
-        await clock.run_for(1.0)
         assert spool.ledger == Ledger(count, count, 0, 0, 0)
         assert [seq_of(line) for batch in road.batches for line in batch.lines] == list(range(1, count + 1))
+
+
+async def test_newest_records_do_not_wait_for_a_backlog(tmp_path: Path) -> None:
+    count = 3 * BACKLOG
+    async with publishing(tmp_path, count) as (clock, spool, publisher, road):
+        await clock.run_for(REMIND)
+        assert (road.batches[0].first, road.batches[0].last) == (count - BATCH_LINES + 1, count)
+        assert [batch.first for batch in road.batches[1:]] == list(range(1, 12 * BATCH_LINES, BATCH_LINES))
+        backfill = publisher.backfill
+        assert backfill is not None
+        assert backfill.left == count - BATCH_LINES
+        seen = len(road.batches)
+        for number in range(5):
+            spool.put(reading(count + number))
+        await spool.flush()
+        await clock.run_for(0.1)
+        (fresh,) = road.batches[seen:]
+        assert (fresh.first, fresh.last) == (count + 1, count + 5)
+        told = 0
+        while spool.ledger.spooled:
+            batches, told = road.batches[told:], len(road.batches)
+            for batch in batches:
+                road.acks.put_nowait(ack(spool, (batch.first, batch.last)))
+            await clock.run_for(REMIND)
+        assert publisher.backfill is None
+        numbers = sorted(seq_of(line) for batch in road.batches for line in batch.lines)
+        assert numbers == list(range(1, count + 6)), "each once"
+
+
+async def test_waits_longer_each_time_and_no_longer_than_needed(tmp_path: Path) -> None:
+    async with publishing(tmp_path, 2 * BATCH_LINES) as (clock, spool, publisher, road):
+        await clock.run_for(120.0)
+        assert 6 <= publisher.resent <= 14, "two batches, sent again after 5, 10, 20, 30, 30, … s"
+        seen = len(road.batches)
+        road.acks.put_nowait(ack(spool, (1, BATCH_LINES)))
+        await clock.run_for(RESEND + 2.0)
+        assert [batch.first for batch in road.batches[seen:]][:1] == [BATCH_LINES + 1], "the road works again"
 
 
 async def test_sends_again_what_nobody_acknowledged(tmp_path: Path) -> None:
@@ -97,7 +132,8 @@ async def test_sends_again_what_nobody_acknowledged(tmp_path: Path) -> None:
     ("said", "complaint"),
     [
         (b'{"version": 1', "no acknowledgement"),
-        (Ack("f" * 32, [(1, 10)]).encode(), "for epoch"),
+        (Ack("f" * 32, [(1, 10)], (), "a bridge").encode(), "for epoch"),
+        (Ack("f" * 32, [(1, 10)]).encode(), "names no bridge"),
         (b"[]", "no acknowledgement"),
         (b"\xff", "no acknowledgement"),
     ],
@@ -119,7 +155,7 @@ async def test_ack_beyond_what_was_sent_changes_nothing(tmp_path: Path, caplog: 
         road.acks.put_nowait(ack(spool, (1, 11)))
         await clock.run_for(0.1)
         assert spool.ledger.spooled == 10
-        assert "names record 11; the last one sent was 10" in caplog.text
+        assert "names record 11, which was not sent" in caplog.text
 
 
 async def test_rejected_record_is_set_aside_with_the_words_of_the_database(tmp_path: Path) -> None:

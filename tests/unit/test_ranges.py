@@ -33,6 +33,18 @@ def test_equals_a_set(added: list[tuple[int, int]]) -> None:
         assert ranges.next_present(number) == next((n for n in range(number, 99) if n in oracle), None)
 
 
+@given(pairs, pairs)
+def test_removes_and_counts_as_a_set_does(added: list[tuple[int, int]], removed: list[tuple[int, int]]) -> None:
+    ranges, oracle = Ranges(added), {number for first, last in added for number in range(first, last + 1)}
+    for first, last in removed:
+        gone = set(range(first, last + 1)) & oracle
+        assert ranges.count(first, last) == len(gone)
+        assert ranges.remove(first, last) == len(gone)
+        oracle -= gone
+        assert {number for a, b in ranges for number in range(a, b + 1)} == oracle
+        assert len(ranges) == len(oracle)
+
+
 def _around(numbers: set[int], number: int) -> tuple[int, int]:
     first = last = number
     while first - 1 in numbers:

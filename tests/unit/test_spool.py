@@ -15,7 +15,7 @@ import pytest
 from daq.batch import Ack, Rejection
 from daq.line_protocol import seq_of
 from daq.reading import Reading, Series
-from daq.spool import Ledger, Spool, SpoolError
+from daq.spool import Bounds, Ledger, Spool, SpoolError
 from drivers.sample import Status
 
 SERIES = Series("lab", "balance", "mass", "mass", "g")
@@ -62,7 +62,7 @@ async def test_has_one_owner(tmp_path: Path) -> None:
 
 
 async def test_numbers_are_never_used_twice_after_pruning(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "s.sqlite", GIB, keep=0.0)
+    spool = Spool(tmp_path / "s.sqlite", GIB, Bounds(keep=0.0))
     for number in range(10):
         spool.put(reading(number))
     await spool.flush()

@@ -1,0 +1,133 @@
+"""How a command gets at a spool: by asking the station that owns it, or, where none runs, by opening the file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from daq import control
+from daq.chain import Bounds, Row
+from daq.desk import ROWS, row_of
+from daq.spool_file import SpoolFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daq.config import StationConfig
+
+INSTALLED = Path("/var/lib/daq/spool.sqlite")
+
+
+class Reach(Protocol):
+    """What can be done with the spool of a station."""
+
+    running: bool
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """Give what was set aside: seq, at_ns, reason, line (None where the record itself is lost)."""
+
+    def release(self, first: int, last: int) -> int:
+        """Let first..last wait again; gives how many records that were."""
+
+    def replay(self, start: int, end: int) -> int:
+        """Let the stored records of a span (UTC ns) wait again; gives how many."""
+
+    def bounds(self) -> tuple[Bounds, list[tuple[int, int]]]:
+        """Give where the chain begins and ends, and the ranges that are stored."""
+
+    def rows(self, after: int, start: int, end: int) -> list[Row]:
+        """Give the next kept rows behind number `after` with stamps of a span (UTC ns)."""
+
+
+class Asked:
+    """A station that runs, by its door."""
+
+    running = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """Ask for what was set aside."""
+        found: list[dict[str, Any]] = control.ask(self._path, "quarantine")["rows"]
+        return found
+
+    def release(self, first: int, last: int) -> int:
+        """Ask it to send these again."""
+        return int(control.ask(self._path, "release", first=first, last=last)["released"])
+
+    def replay(self, start: int, end: int) -> int:
+        """Ask it to send a span again."""
+        return int(control.ask(self._path, "replay", start=start, end=end)["recalled"])
+
+    def bounds(self) -> tuple[Bounds, list[tuple[int, int]]]:
+        """Ask for the ends of the chain."""
+        said = control.ask(self._path, "bounds")
+        dropped = [(first, last, bytes.fromhex(link) if link else None) for first, last, link in said["dropped"]]
+        start_link, head_link = bytes.fromhex(said["start_link"]), bytes.fromhex(said["head_link"])
+        bounds = Bounds(said["epoch"], said["start"], start_link, said["head"], head_link, dropped)
+        return bounds, [(first, last) for first, last in said["stored"]]
+
+    def rows(self, after: int, start: int, end: int) -> list[Row]:
+        """Ask for the next rows."""
+        return [
+            Row(seq, at, line.encode("latin-1"), crc, bytes.fromhex(link) if link else None)
+            for seq, at, line, crc, link in control.ask(self._path, "rows", after=after, start=start, end=end)["rows"]
+        ]
+
+
+class Opened:
+    """A spool that no station has open."""
+
+    running = False
+
+    def __init__(self, file: SpoolFile) -> None:
+        self._file = file
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """Read what was set aside."""
+        return [row_of(*one) for one in self._file.set_aside()]
+
+    def release(self, first: int, last: int) -> int:
+        """Let them wait for the next start."""
+        return sum(last - first + 1 for first, last in self._file.release(first, last))
+
+    def replay(self, start: int, end: int) -> int:
+        """Let them wait for the next start."""
+        return sum(last - first + 1 for first, last in self._file.recall(start, end))
+
+    def bounds(self) -> tuple[Bounds, list[tuple[int, int]]]:
+        """Read the ends of the chain."""
+        return self._file.bounds, list(self._file.stored)
+
+    def rows(self, after: int, start: int, end: int) -> list[Row]:
+        """Read the next rows."""
+        return self._file.rows(after, ROWS, start, end)
+
+
+def spool_of(config: StationConfig) -> Path:
+    """Find the spool that a station with this config uses: where the config says, else where the service has it."""
+    if config.spool.path is not None:
+        return config.spool.path
+    if "STATE_DIRECTORY" in os.environ:
+        return Path(os.environ["STATE_DIRECTORY"].split(":")[0]) / "spool.sqlite"
+    here = Path("spool.sqlite")
+    return INSTALLED if INSTALLED.exists() and not here.exists() else here
+
+
+@contextmanager
+def reach(spool: Path) -> Iterator[Reach]:
+    """Get at the spool at `spool`; FileNotFoundError where there is none, SpoolError where it cannot be opened."""
+    if not spool.exists():
+        raise FileNotFoundError(spool)
+    place = control.socket_of(spool)
+    if control.runs(place):
+        yield Asked(place)
+        return
+    file = SpoolFile(spool, 2**40)  # a limit is the station's affair: nothing is written here that grows
+    try:
+        yield Opened(file)
+    finally:
+        file.close()

@@ -1,0 +1,30 @@
+"""`daq reload`: a running station takes over what has changed in its config; a wrong config changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from daq import control
+from daq.commands.failing import CONFIG, config_errors, fail
+from daq.commands.reach import spool_of
+from daq.installation import load_station
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def reload_command(config_path: Path, *, as_json: bool) -> None:
+    """Ask the station; exit 78 where the config has a mistake."""
+    with config_errors():
+        config = load_station(config_path)
+    place = control.socket_of(spool_of(config))
+    try:
+        changed = control.ask(place, "reload")["changed"]
+    except control.ControlError as error:
+        fail(str(error), CONFIG if "nothing was changed" in str(error) else 1)
+    if as_json:
+        sys.stdout.write(json.dumps({"changed": changed}) + "\n")
+    else:
+        sys.stdout.writelines(f"{one}\n" for one in changed or ["nothing has changed"])

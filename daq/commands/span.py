@@ -1,0 +1,25 @@
+"""A span of time as a person writes it: `--from 2026-11-24T08:00 --to 2026-11-25`, UTC where no zone is named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from daq.commands.failing import fail
+
+
+def span_of(texts: tuple[str | None, str | None], ever: tuple[int, int]) -> tuple[int, int]:
+    """Give start and end in UTC nanoseconds, `ever` where one is left out; ends with exit 2 where it is none."""
+    start, end = (default if text is None else _instant(text) for text, default in zip(texts, ever, strict=True))
+    if start >= end:
+        fail(f"--from {texts[0]} is not before --to {texts[1]}", 2)
+    return start, end
+
+
+def _instant(text: str) -> int:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{text!r} is no time; write it as in 2026-11-24T08:00 (UTC)", 2)
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return round(instant.timestamp() * 1e9)

@@ -1,0 +1,208 @@
+"""`daq verify`: whether a station's file is what was written into it, and whether the database has the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from daq import chain
+from daq.chain import Finding
+from daq.commands.failing import FAILED, config_errors, fail
+from daq.commands.reach import reach, spool_of
+from daq.commands.span import span_of
+from daq.config import BridgeConfig, load
+from daq.control import ControlError
+from daq.influxdb import InfluxDb
+from daq.installation import load_station
+from daq.ranges import Ranges
+from daq.signals import state_folder
+from daq.sink import SinkError
+from daq.spool_schema import SpoolError
+from daq.verification import ArchiveFile, Influx, Tally, compare, heads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from daq.chain import Bounds, Row
+    from daq.commands.reach import Reach
+    from daq.config import StationConfig
+    from daq.verification import Database
+
+EVER = (-(2**62), 2**62)
+SHOWN = 20
+
+
+@dataclass
+class Report:
+    """What was looked at, and what does not fit."""
+
+    station: str
+    epoch: str = ""
+    first: int = 0
+    last: int = 0
+    rows: int = 0
+    heads: int = 0
+    tally: Tally = field(default_factory=Tally)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def verify_command(
+    config_path: Path, bridge_path: Path | None, span: tuple[str | None, str | None], *, as_json: bool
+) -> None:
+    """Verify and say; exit 1 where anything does not fit."""
+    start, end = span_of(span, EVER)
+    with config_errors():
+        config = load_station(config_path)
+        bridge = load(bridge_path, BridgeConfig) if bridge_path else None
+    try:
+        with reach(spool_of(config)) as spool:
+            report = asyncio.run(_verify(config, bridge, spool, (start, end)))
+    except FileNotFoundError as error:
+        fail(f"{error.args[0]}: there is no such file; name the config of the station that keeps it")
+    except (ControlError, SpoolError, SinkError) as error:
+        fail(str(error))
+    if as_json:
+        sys.stdout.write(json.dumps(_summary(report)) + "\n")
+    else:
+        _show(report, compared=bridge is not None)
+    if report.findings or report.tally.differences:
+        sys.exit(FAILED)
+
+
+async def _verify(config: StationConfig, bridge: BridgeConfig | None, spool: Reach, span: tuple[int, int]) -> Report:
+    bounds, stored = spool.bounds()
+    report = Report(config.station, bounds.epoch, bounds.start + 1, bounds.head)
+    influx = InfluxDb(bridge.influxdb) if bridge is not None and bridge.influxdb is not None else None
+    try:
+        database: Database | None = None
+        if influx is not None:
+            await influx.ask()
+            database = Influx(influx)
+        elif bridge is not None:
+            database = ArchiveFile(bridge.archive.path or state_folder() / "archive.sqlite")
+        witnesses = await heads(database, config.station, bounds.epoch) if database is not None else {}
+        quarantined = Ranges((one["seq"], one["seq"]) for one in spool.quarantine())
+        with _progress() as progress:
+            task = progress.add_task("records", total=bounds.head - bounds.start)
+            walk = _Walk(bounds, witnesses, report)
+            for rows in _all_rows(spool, bounds):
+                walk.look_at(rows)
+                inside = [row for row in rows if span[0] <= row.at < span[1]]
+                if database is not None and inside:
+                    found = await compare(inside, Ranges(stored), quarantined, config.station, bounds.epoch, database)
+                    _add(report.tally, found)
+                progress.update(task, completed=rows[-1].seq - bounds.start)
+            walk.end()
+            progress.update(task, completed=bounds.head - bounds.start)
+    finally:
+        if influx is not None:
+            await influx.close()
+    return report
+
+
+class _Walk:
+    """Follows the chain over one piece of rows after another."""
+
+    def __init__(self, bounds: Bounds, witnesses: dict[int, str], report: Report) -> None:
+        self._bounds = bounds
+        self._witnesses = witnesses
+        self._report = report
+        self._before = (bounds.start, bounds.start_link)
+
+    def look_at(self, rows: list[Row]) -> None:
+        """Check checksums, links, and the heads that others have kept."""
+        self._report.rows += len(rows)
+        for row in rows:
+            if not row.whole:
+                self._report.findings.append(Finding(row.seq, "changed: its checksum does not fit"))
+            if (witness := self._witnesses.get(row.seq)) is not None:
+                self._report.heads += 1
+                if row.link is None or row.link.hex() != witness:
+                    text = "the database has kept another head of the chain: this or an earlier record was changed"
+                    self._report.findings.append(Finding(row.seq, text))
+        inside = [row for row in rows if row.seq > self._bounds.start]
+        if inside:
+            self._follow(inside, inside[-1].seq, inside[-1].link or b"")
+
+    def _follow(self, rows: list[Row], head: int, link: bytes) -> None:
+        epoch, dropped = self._bounds.epoch, self._bounds.dropped
+        piece = chain.Bounds(epoch, *self._before, head, link, dropped)
+        known = {one.seq for one in self._report.findings}
+        self._report.findings += [one for one in chain.check(rows, piece) if one.seq not in known]
+        self._before = (head, link)
+
+    def end(self) -> None:
+        """Check that the last row is the head."""
+        if self._before != (self._bounds.head, self._bounds.head_link):
+            self._follow([], self._bounds.head, self._bounds.head_link)
+        self._report.findings.sort(key=lambda one: one.seq)
+
+
+def _all_rows(spool: Reach, bounds: Bounds) -> Iterator[list[Row]]:
+    after = 0
+    while rows := spool.rows(after, *EVER):
+        rows = [row for row in rows if row.seq <= bounds.head]  # what came meanwhile is for the next time
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].seq
+
+
+def _add(tally: Tally, more: Tally) -> None:
+    tally.equal += more.equal
+    tally.waiting += more.waiting
+    tally.set_aside += more.set_aside
+    tally.differences += more.differences
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    wrong = [*report.findings, *report.tally.differences]
+    return {
+        "station": report.station,
+        "epoch": report.epoch,
+        "first": report.first,
+        "last": report.last,
+        "records": report.rows,
+        "heads_compared": report.heads,
+        "equal": report.tally.equal,
+        "waiting": report.tally.waiting,
+        "quarantined": report.tally.set_aside,
+        "whole": not wrong,
+        "findings": [{"seq": one.seq, "text": one.text} for one in wrong[:1000]],
+    }
+
+
+def _show(report: Report, *, compared: bool) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(f"station {report.station}, epoch {report.epoch}: {report.rows} records kept, up to {report.last}")
+    if report.findings:
+        console.print(f"file: {len(report.findings)} findings, the first at record {report.findings[0].seq}")
+    else:
+        console.print(f"file: every checksum fits, and the chain is whole from record {report.first} to {report.last}")
+    if compared:
+        tally = report.tally
+        console.print(f"heads of the chain kept by the database: {report.heads} compared")
+        console.print(
+            f"database: {tally.equal} records equal, {len(tally.differences)} differ; "
+            f"{tally.waiting} wait, {tally.set_aside} in quarantine"
+        )
+    else:
+        console.print("database: not compared; name the config of a bridge with --bridge")
+    wrong = [*report.findings, *report.tally.differences]
+    for one in wrong[:SHOWN]:
+        console.print(f"record {one.seq}: {one.text}")
+    if len(wrong) > SHOWN:
+        console.print(f"… and {len(wrong) - SHOWN} more")

@@ -1,0 +1,340 @@
+"""The thread of a spool: commits what has gathered, keeps the file within its bounds, and outlives what a disk can do.
+
+A full disk, an error of the disk and a damaged file end nothing here: what was not committed waits in memory, the
+ballast is given up, the file is opened anew, and a damaged one is set aside and begun again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from daq.ranges import Ranges
+from daq.spool_file import Changes, SpoolFile, SpoolFull
+from daq.spool_schema import SpoolError, is_damage
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+    from daq.batch import Rejection
+    from daq.disk import Ballast
+
+T = TypeVar("T")
+
+LINGER = 0.010
+"""Seconds between two commits: an fsync costs milliseconds, and what gathers meanwhile shares the next one."""
+IDLE = 0.25
+"""Seconds that an acknowledgement may wait for a record to share its fsync: losing one only means sending again."""
+RETRY = 1.0
+"""Seconds between two tries to write to a disk that failed."""
+HOUSEKEEPING = 10.0
+COMMIT_ROWS = 2_000
+"""Rows in one transaction at most: even a full file has room for that many after the oldest were removed."""
+AUDIT_ROWS = 20_000
+"""Waiting rows that are counted in the file in one round of housekeeping."""
+FOREVER = 2**63 - 1
+
+
+class Listener(Protocol):
+    """What the thread tells, always in the event loop."""
+
+    def committed_rows(self, rows: list[tuple[int, int, bytes]]) -> None:
+        """Rows are durable."""
+
+    def gave_up(self, first: int, last: int) -> None:
+        """Rows that no database has were dropped to make room."""
+
+    def lost(self, seqs: list[int]) -> None:
+        """Rows that should wait in the file are not there, or are damaged: they are in quarantine."""
+
+    def filled(self, *, full: bool) -> None:
+        """Note that the file takes no new readings, or takes them again."""
+
+    def troubled(self, what: str) -> None:
+        """Note why the disk refuses to write, while rows wait in memory; empty: it writes again."""
+
+    def began_again(self, rows: list[tuple[int, int, bytes]]) -> None:
+        """Note that the file has another epoch; `rows` were not committed and need new numbers."""
+
+
+@dataclass
+class Bounds:
+    """How much a spool keeps: `keep` seconds after a row was stored, `keep_waiting` seconds (or for ever) before it."""
+
+    keep: float = 30 * 86400.0
+    keep_waiting: float | None = None
+    when_full: Literal["drop_oldest", "refuse_new"] = "drop_oldest"
+
+
+@dataclass
+class Job:
+    """Something to be done with the file, and the future that waits for it."""
+
+    run: Callable[[SpoolFile], Any]
+    future: asyncio.Future[Any]
+    tried: bool = False
+
+
+@dataclass
+class Writer:
+    """The one thread that touches the file."""
+
+    file: SpoolFile
+    bounds: Bounds
+    ballast: Ballast
+    listener: Listener
+    loop: asyncio.AbstractEventLoop
+    finished: asyncio.Future[None]
+    pending: deque[tuple[int, int, bytes]] = field(default_factory=deque)
+    stored: deque[tuple[int, int]] = field(default_factory=deque)
+    rejected: deque[Rejection] = field(default_factory=deque)
+    progress: float = field(default_factory=time.monotonic)
+    used: int = 0
+    """Bytes of the file that hold something."""
+    oldest_waiting: int = 0
+    """Stamp (UTC ns) of the first row that waits; 0 where none does."""
+    closing: bool = False
+    _jobs: deque[Job] = field(default_factory=deque)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _asked: threading.Event = field(default_factory=threading.Event)
+    _broken: bool = False
+    _troubled: bool = False
+    _full: bool = False
+    _audited: int = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._work, name="spool", daemon=True).start()
+
+    def wake(self) -> None:
+        """Say that there is something to do."""
+        self._wake.set()
+
+    async def do(self, run: Callable[[SpoolFile], T]) -> T:
+        """Let the thread do something with the file and give its result; SpoolError where the disk does not."""
+        future: asyncio.Future[T] = self.loop.create_future()
+        self._jobs.append(Job(run, future))
+        self._asked.set()
+        self._wake.set()
+        return await future
+
+    def submit(self, run: Callable[[SpoolFile], Any]) -> None:
+        """Let the thread do something with the file; nobody waits for it."""
+        future = self.loop.create_future()
+        future.add_done_callback(lambda done: done.exception())
+        self._jobs.append(Job(run, future))
+        self._asked.set()
+        self._wake.set()
+
+    # -- all below runs in the thread
+
+    def _work(self) -> None:
+        try:
+            self._look_after_file()
+            kept = time.monotonic()
+            while not self.closing or self.pending or self.stored or self.rejected or self._jobs:
+                self._wake.wait(HOUSEKEEPING)
+                self._wake.clear()
+                if not (self.pending or self._jobs or self.closing):
+                    self._wake.wait(IDLE)
+                self._commit(self._gather())
+                if self.pending:
+                    self._wake.set()  # more came meanwhile than one commit takes
+                self._do_jobs()
+                self.progress = time.monotonic()
+                if self.progress - kept > HOUSEKEEPING:
+                    kept = self.progress
+                    self._look_after_file()
+                self._asked.wait(LINGER)  # who asks is not kept waiting
+        finally:
+            error = sys.exc_info()[1]
+            self.file.close()
+            self.loop.call_soon_threadsafe(_finish, self.finished, error)
+
+    def _gather(self) -> Changes:
+        # One popleft at a time: the event loop appends to these queues meanwhile.
+        return Changes(
+            list(islice(_taken(self.pending), COMMIT_ROWS)), list(_taken(self.stored)), list(_taken(self.rejected))
+        )
+
+    def _tell(self, what: Callable[..., None], *words: object) -> None:
+        self.loop.call_soon_threadsafe(lambda: what(*words))
+
+    def _commit(self, changes: Changes) -> None:
+        """Write `changes`, however long the disk refuses; while closing, one failure is the last."""
+        while changes or self._broken:
+            try:
+                if self._broken:
+                    changes = self._mended(changes)
+                    continue
+                self.file.commit(changes)
+                self._recovered(changes)
+                self._keep_within_limit()
+            except SpoolFull as error:
+                if not self._make_room(changes):
+                    self._wait_for_disk(changes, str(error))
+            except (sqlite3.Error, SpoolError) as error:
+                self._broken = True
+                self._wait_for_disk(changes, str(error))
+            else:
+                return
+
+    def _recovered(self, changes: Changes) -> None:
+        if changes.rows:
+            self._tell(self.listener.committed_rows, list(changes.rows))
+            changes.rows.clear()  # what comes behind the commit may fail without writing them twice
+        changes.stored.clear()
+        changes.rejected.clear()
+        if self._troubled:
+            self._troubled = False
+            self._tell(self.listener.troubled, "")
+
+    def _wait_for_disk(self, changes: Changes, trouble: str) -> None:
+        self._troubled = True
+        self._tell(self.listener.troubled, trouble)
+        if self.closing:
+            waiting = len(changes.rows) + len(self.pending)
+            raise SpoolError(f"{waiting} records could not be written at the end: {trouble}")
+        for job in list(_taken(self._jobs)):
+            self._failed(job, trouble)
+        time.sleep(RETRY)
+        self.progress = time.monotonic()
+
+    def _mended(self, changes: Changes) -> Changes:
+        """Open the file anew; gives what is still to be written."""
+        epoch = self.file.epoch
+        self.file.reopen()
+        self._broken = False
+        if self.file.epoch != epoch:
+            done = threading.Event()
+            self._tell(self.listener.began_again, changes.rows)
+            self._tell(done.set)
+            while not done.wait(0.1) and not self.loop.is_closed():
+                self.progress = time.monotonic()
+            return Changes()
+        there = [row for row in changes.rows if row[0] <= self.file.last]  # the failed commit may have been durable
+        if there:
+            self._tell(self.listener.committed_rows, there)
+        return Changes(changes.rows[len(there) :], changes.stored, changes.rejected)
+
+    def _do_jobs(self) -> None:
+        self._asked.clear()
+        for job in list(_taken(self._jobs)):
+            try:
+                result = job.run(self.file)
+            except sqlite3.Error as error:
+                if job.tried:
+                    self._failed(job, str(error))
+                else:  # once more, on a file that was opened anew
+                    job.tried, self._broken = True, True
+                    self._jobs.append(job)
+                    self._wake.set()
+            except SpoolError as error:
+                self._failed(job, str(error))
+            else:
+                self._tell(_succeed, job.future, result)
+
+    def _failed(self, job: Job, why: str) -> None:
+        self._tell(_fail, job.future, SpoolError(f"the spool cannot be read: {why}"))
+
+    # -- room
+
+    def _keep_within_limit(self) -> None:
+        self.used = self.file.used
+        while self.file.beyond_limit(relieved=self._full):
+            if self.file.prune(before=time.time_ns()):
+                continue
+            if self.bounds.when_full == "refuse_new":
+                if not self._full:
+                    self._full = True
+                    self._tell(lambda: self.listener.filled(full=True))
+                return
+            if not self._drop(FOREVER):
+                return
+        if self._full:
+            self._full = False
+            self._tell(lambda: self.listener.filled(full=False))
+
+    def _make_room(self, changes: Changes) -> bool:
+        """Find room for a commit that had none: in the file where that is full, else on the disk."""
+        try:
+            if self.file.is_limit(changes):
+                if self.file.prune(before=time.time_ns()):
+                    return True
+                return self.bounds.when_full == "drop_oldest" and self._drop(FOREVER)
+            if self.ballast.give_up():
+                self._troubled = True
+                self._tell(self.listener.troubled, "the disk is full: its ballast was given up")
+                return True
+            return self.file.prune(before=time.time_ns()) > 0
+        except (sqlite3.Error, OSError):
+            return False
+
+    def _drop(self, before: int) -> bool:
+        dropped = self.file.drop_oldest(before)
+        for first, last in dropped:
+            self._tell(self.listener.gave_up, first, last)
+        return bool(dropped)
+
+    # -- housekeeping
+
+    def _look_after_file(self) -> None:
+        try:
+            now = time.time_ns()
+            while self.file.prune(before=now - round(self.bounds.keep * 1e9)) and not self.pending:
+                pass
+            if self.bounds.keep_waiting is not None:
+                while self._drop(now - round(self.bounds.keep_waiting * 1e9)) and not self.pending:
+                    pass
+            self._audit()
+            self.used = self.file.used
+            if not self._troubled:
+                self.ballast.lay()
+        except (sqlite3.Error, OSError) as error:
+            self._broken = isinstance(error, sqlite3.Error) and is_damage(error)
+            self._tell(self.listener.troubled, f"the file of the spool cannot be looked after: {error}")
+
+    def _audit(self) -> None:
+        """Count some of the waiting rows in the file itself: what should be there and is not goes to quarantine."""
+        done = Ranges([*self.file.stored, *self.file.quarantined, *self.file.dropped])
+        self.oldest_waiting = self.file.stamp(done.next_missing(self.file.pruned + 1))
+        first = done.next_missing(max(self._audited, self.file.pruned) + 1)
+        if first > self.file.last:
+            self._audited = 0
+            return
+        last = min(first + AUDIT_ROWS, done.next_present(first) or FOREVER, self.file.last + 1) - 1
+        if self.file.count(first, last) <= last - first:
+            good = {seq for seq, _ in self.file.read(first, last)}
+            self._tell(self.listener.lost, sorted(set(range(first, last + 1)) - good))
+        self._audited = last
+
+
+def _taken(queue: deque[T]) -> Iterator[T]:
+    while queue:
+        yield queue.popleft()
+
+
+def _succeed(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _finish(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,148 @@
+"""Holds what a station keeps against what a database has, record by record, and against the heads of its hash chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from daq import archive
+from daq.chain import Finding
+from daq.sink import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from daq.archive import Point, Value
+    from daq.chain import Row
+    from daq.influxdb import InfluxDb
+    from daq.ranges import Ranges
+
+MEASUREMENTS = ("reading", "event", "station", "calibration")
+
+Key = tuple[str, tuple[tuple[str, str], ...], int]
+
+
+class Database(Protocol):
+    """Where stored points can be read back."""
+
+    async def points(self, measurement: str, station: str, first: int, last: int) -> Iterator[Point]:
+        """Give the points of a station with stamps from `first` to `last` (UTC ns)."""
+
+
+class Influx:
+    """An InfluxDB, asked in InfluxQL."""
+
+    def __init__(self, database: InfluxDb) -> None:
+        self._database = database
+
+    async def points(self, measurement: str, station: str, first: int, last: int) -> Iterator[Point]:
+        """Give the points of a span; SinkError where the database does not answer."""
+        name = station.replace("\\", "\\\\").replace("'", "\\'")
+        found = await self._database.query(
+            f"SELECT * FROM \"{measurement}\" WHERE station = '{name}' "  # noqa: S608  # InfluxQL knows no parameters here
+            f"AND time >= {first} AND time <= {last} GROUP BY *"
+        )
+        return (
+            archive.Point(
+                measurement,
+                {key: value for key, value in one["tags"].items() if value},
+                {key: value for key, value in zip(one["columns"][1:], row[1:], strict=True) if value is not None},
+                {},
+                row[0],
+            )
+            for one in found
+            for row in one["values"]
+        )
+
+
+class ArchiveFile:
+    """The archive file of a bridge."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def points(self, measurement: str, station: str, first: int, last: int) -> Iterator[Point]:
+        """Give the points of a span; FileNotFoundError where there is no archive."""
+        found = archive.points(self._path, measurement, first, last + 1)
+        return (point for point in found if point.tags.get("station") == station)
+
+
+@dataclass
+class Tally:
+    """What a comparison has seen."""
+
+    equal: int = 0
+    waiting: int = 0
+    set_aside: int = 0
+    differences: list[Finding] = field(default_factory=list)
+
+
+async def compare(
+    rows: Sequence[Row], stored: Ranges, quarantined: Ranges, station: str, epoch: str, database: Database
+) -> Tally:
+    """Compare some rows, in order of number, with the points that a database has in their place."""
+    tally = Tally()
+    own = _own(rows, stored, quarantined, tally)
+    for measurement in MEASUREMENTS:
+        stamps = [point.time for _, point in own.values() if point.measurement == measurement]
+        if not stamps:
+            continue
+        for point in await database.points(measurement, station, min(stamps), max(stamps)):
+            if (mine := own.pop(_key(point), None)) is not None:
+                if difference := _difference(mine[1].fields, point.fields):
+                    tally.differences.append(Finding(mine[0], f"{_name(point)}: {difference}"))
+                else:
+                    tally.equal += 1
+            elif point.fields.get("epoch") == epoch and rows[0].seq <= int(point.fields.get("seq", 0)) <= rows[-1].seq:
+                seq = int(point.fields["seq"])
+                tally.differences.append(Finding(seq, f"{_name(point)}: only the database has it"))
+    tally.differences += [
+        Finding(seq, f"{_name(point)}: missing in the database, which had confirmed it") for seq, point in own.values()
+    ]
+    tally.differences.sort(key=lambda one: one.seq)
+    return tally
+
+
+def _own(rows: Sequence[Row], stored: Ranges, quarantined: Ranges, tally: Tally) -> dict[Key, tuple[int, Point]]:
+    """Give the rows that the database should have; count the others."""
+    own: dict[Key, tuple[int, Point]] = {}
+    for row in rows:
+        if row.seq in quarantined:
+            tally.set_aside += 1
+        elif row.seq not in stored:
+            tally.waiting += 1
+        else:
+            try:
+                point = archive.parse(row.line)
+            except Refused as error:
+                tally.differences.append(Finding(row.seq, f"unreadable in the station's file: {error}"))
+                continue
+            own[_key(point)] = (row.seq, point)
+    return own
+
+
+def _key(point: Point) -> Key:
+    return point.measurement, tuple(sorted(point.tags.items())), point.time
+
+
+def _name(point: Point) -> str:
+    tags = (point.tags.get(key) for key in ("instrument", "channel", "kind"))
+    return " ".join([point.measurement, *filter(None, tags), f"at {point.time}"])
+
+
+def _difference(mine: Mapping[str, Value], theirs: Mapping[str, Value]) -> str:
+    for name in sorted({*mine, *theirs}):
+        if mine.get(name) != theirs.get(name):
+            return f"{name} is {mine.get(name)!r} at the station and {theirs.get(name)!r} in the database"
+    return ""
+
+
+async def heads(database: Database, station: str, epoch: str) -> dict[int, str]:
+    """Give the heads of the hash chain that the station's heartbeats have left in the database, by record number."""
+    found = await database.points("station", station, -(2**62), 2**62)
+    return {
+        int(point.fields["head_seq"]): str(point.fields["head"])
+        for point in found
+        if point.fields.get("epoch") == epoch and "head" in point.fields
+    }
