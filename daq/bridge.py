@@ -10,14 +10,13 @@ import asyncio
 import json
 import logging
 import random
-import re
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from daq.batch import Ack, Batch, Malformed, Rejection, station_of, topic
-from daq.line_protocol import seq_of
+from daq.line_check import strange_lines
 from daq.sink import Misconfigured, SinkError, Unavailable, store
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ class Bridge:
 
     async def _stored(self, batches: Sequence[Batch]) -> list[tuple[str, str, Ack]]:
         """Store what is good of `batches`, however long the database needs, and say so to each station."""
-        strange = [_strange_lines(batch) for batch in batches]
+        strange = [strange_lines(batch) for batch in batches]
         lines = [
             line
             for batch, odd in zip(batches, strange, strict=True)
@@ -243,21 +242,6 @@ def _batch_of(message: Message) -> Batch:
 
 def _size(batch: Batch) -> int:
     return sum(map(len, batch.lines))
-
-
-def _strange_lines(batch: Batch) -> dict[int, str]:
-    """Find the lines that are not what their place in the batch says: nobody may write another station's series."""
-    mine = re.compile(rb"(?:reading|event|station|calibration),station=" + re.escape(batch.station.encode()) + rb"[, ]")
-    strange = {}
-    for place, line in enumerate(batch.lines):
-        try:
-            if mine.match(line) is None:
-                strange[place] = f"no record of station {batch.station}"
-            elif seq_of(line) != batch.first + place:
-                strange[place] = f"record {seq_of(line)} in the place of record {batch.first + place}"
-        except ValueError as error:
-            strange[place] = str(error)
-    return strange
 
 
 def _ranges(batch: Batch, rejected: dict[int, str]) -> list[tuple[int, int]]:
