@@ -33,7 +33,7 @@ WRITE_LINES = 10_000
 WAITING_BYTES = 64 * 2**20
 """Batches that wait in memory for the database; beyond it the oldest go, and their stations send them again."""
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
 PROOF_WITHIN = 3.0
 STATUS = 5.0
 

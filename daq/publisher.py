@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WINDOW = 16
-"""Batches under way at once."""
+"""Batches under way at once, to begin with: each one acknowledged allows one more, one that is late halves it."""
+SMALLEST_WINDOW, LARGEST_WINDOW = 8, 64
 LIVE_WINDOW = 4
 """Batches of them that are kept for the newest records while a backlog is sent."""
 BACKLOG = 8_000
@@ -88,6 +89,7 @@ class Publisher:
         self.station = station
         self.progress = clock.monotonic()
         self.resent = 0
+        self.window = WINDOW
         self.strange_acks = 0
         self.backfill: Backfill | None = None
         self.on_rejected: Callable[[Sequence[Rejection]], None] = lambda _: None
@@ -180,6 +182,7 @@ class Publisher:
         for first, run in list(self._under_way.items()):
             if self._spool.is_done(first, run.last) and any(a <= run.last and first <= b for a, b in done):
                 del self._under_way[first]
+                self.window = min(self.window + 1, LARGEST_WINDOW)
             elif run.due > soon:  # the road works again: what was sent in vain meanwhile need not wait any longer
                 self._under_way[first] = Run(first, run.last, run.live, 1, soon)
 
@@ -188,7 +191,7 @@ class Publisher:
             self._work.clear()
             self._resend_late()
             try:
-                while len(self._under_way) < WINDOW and (found := await self._next_run()) is not None:
+                while len(self._under_way) < self.window and (found := await self._next_run()) is not None:
                     run, lines = found
                     self._under_way[run.first] = run
                     self._sent.add(run.first, run.last)
@@ -222,11 +225,13 @@ class Publisher:
 
     def _resend_late(self) -> None:
         now = self._clock.monotonic()
-        for first, run in list(self._under_way.items()):
-            if run.due <= now:
-                del self._under_way[first]
-                self._again.append(run)
-                self.resent += 1
+        late = [run for run in self._under_way.values() if run.due <= now]
+        for run in late:
+            del self._under_way[run.first]
+            self._again.append(run)
+        if late:
+            self.resent += len(late)
+            self.window = max(self.window // 2, SMALLEST_WINDOW)
 
     async def _next_run(self) -> tuple[Run, list[bytes]] | None:
         """Give what is to be sent next: what was sent in vain, then the newest of all, then the oldest."""
@@ -243,7 +248,7 @@ class Publisher:
             if live < LIVE_WINDOW and (found := await self._run(after, self._spool.committed, live=True)) is not None:
                 self._newest = (begin, found[0].last + 1)
                 return found
-            if len(self._under_way) - live >= WINDOW - LIVE_WINDOW:
+            if len(self._under_way) - live >= self.window - LIVE_WINDOW:
                 return None
             if (found := await self._run(self._next, begin - 1)) is None:
                 self._next, self._newest = after, None  # the backlog has caught up with the newest

@@ -1,7 +1,7 @@
-"""Takes what can still be read out of a damaged spool file, so that the station acquires again at once.
+"""Takes what can still be read out of a damaged spool file, while the station acquires into a new one.
 
-The damaged file is set aside, never deleted. Its rows go into a new spool under new numbers and a new epoch; a row that
-the database had already replaces itself there.
+The damaged file is set aside, never deleted. Its rows go into the new spool under new numbers and a new epoch; where
+that is cut off, it begins again at the next start: a row that the database has already replaces itself there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from daq.chain import Row
+from daq.ranges import Ranges
+from daq.spool_schema import is_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 STEP = 256
 """Rows asked for at once; where a page is damaged, each row is asked for alone."""
 
+READ = ".read"
+"""Ends the name of a file that was set aside and read to its end."""
+_ASIDE = re.compile(r"\.damaged-\d{8}T\d{6}(-\d+)?$")
 _NUMBER = re.compile(rb'([ ,])seq=\d+i,epoch="[0-9a-f]*"')
 
 
@@ -29,31 +34,56 @@ def set_aside(path: Path) -> Path:
     """Rename a damaged spool with its write-ahead log, and give its new name."""
     name = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     numbers = itertools.chain([""], (f"-{count}" for count in itertools.count(2)))
-    aside = next(one for number in numbers if not (one := path.with_name(f"{name}{number}")).exists())
-    for suffix in ("", "-wal", "-shm"):
+    aside = next(one for number in numbers if _is_free(one := path.with_name(f"{name}{number}")))
+    _rename(path, aside)
+    return aside
+
+
+def unread(path: Path) -> list[Path]:
+    """Name the files of the spool at `path` that were set aside and not yet read to their end."""
+    return sorted(one for one in path.parent.glob(f"{path.name}.damaged-*") if _ASIDE.search(one.name))
+
+
+def note_read(aside: Path) -> None:
+    """Let a file that was set aside be read no more; it stays where it is."""
+    _rename(aside, aside.with_name(aside.name + READ))
+
+
+def _is_free(path: Path) -> bool:
+    return not (path.exists() or path.with_name(path.name + READ).exists())
+
+
+def _rename(path: Path, to: Path) -> None:
+    for suffix in ("-shm", "-wal", ""):  # the file itself last: where it still has its name, all is done again
         part = path.with_name(path.name + suffix)
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            part.rename(to.with_name(to.name + suffix))
 
 
 def rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """Give (stamp, line) of every row that can be read and whose checksum fits; a damaged page costs only its own rows.
 
-    Rows that the file knows to be stored come again where that table is damaged, too; that is harmless.
+    Rows that the file knows to be stored come again where that table is damaged, too; that is harmless. Raises
+    sqlite3.OperationalError where the disk lets nobody read at this moment.
     """
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema")
             pairs = _read(connection, "SELECT first, last FROM stored ORDER BY first")
             stored = [(low, high) for low, high in pairs if isinstance(low, int) and isinstance(high, int)]
             first, last = _ends(connection)
+            seen = Ranges()  # two ways of a damaged tree may lead to one page
             for start in range(first, last + 1, STEP):
                 for seq, at, line, crc in _some(connection, start, min(start + STEP - 1, last)):
                     whole = isinstance(at, int) and any(Row(seq, at, line, crc, link).whole for link in (b"", None))
-                    if whole and not any(low <= seq <= high for low, high in stored):
+                    if whole and seq not in seen and not any(low <= seq <= high for low, high in stored):
+                        seen.add(seq, seq)
                         yield at, line
-    except sqlite3.Error:
+    except UnicodeDecodeError:  # Python cannot read what SQLite says of a damaged schema
         return
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
 
 
 def renumbered(line: bytes, seq: int, epoch: str) -> bytes:
@@ -76,12 +106,12 @@ def _some(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[A
     query = "SELECT seq, at, line, crc FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq"
     try:
         return connection.execute(query, (first, last)).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return [row for seq in range(first, last + 1) for row in _read(connection, query, (seq, seq))]
 
 
 def _read(connection: sqlite3.Connection, query: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
     try:
         return connection.execute(query, values).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return []

@@ -73,6 +73,7 @@ class StationService:
         self.spool.on_drop = self._dropped
         self.spool.on_lost = self._lost
         self.spool.on_new_epoch = self._began_again
+        self.spool.on_salvaged = self._salvaged
         self.publisher.on_rejected = self._rejected
         self.publisher.on_strange_ack = self._strange_ack
 
@@ -124,6 +125,9 @@ class StationService:
     def _began_again(self) -> None:
         self.publisher.begin_again()
         self.station.event(EventKind.DAMAGE, self.spool.damage or "the file of the spool was begun again")
+
+    def _salvaged(self, name: str, count: int) -> None:
+        self.station.event(EventKind.DAMAGE, f"{count} records that were not stored yet were read from {name}")
 
     # -- running
 

@@ -54,7 +54,8 @@ class Spool:
 
     `on_commit` is called when more can be sent, `on_trouble` with the words of a disk that refuses (empty: no more),
     `on_drop` with a range that was given up, `on_full` when new readings are refused or taken again, `on_lost` with
-    rows that were found damaged or missing, `on_new_epoch` after the file was damaged and begun again.
+    rows that were found damaged or missing, `on_new_epoch` after the file was damaged and begun again, `on_salvaged`
+    with the name of a damaged file and how many records were taken over from it.
     """
 
     def __init__(self, path: Path, limit: int, bounds: Bounds | None = None, ballast: int = 0) -> None:
@@ -78,6 +79,7 @@ class Spool:
         self.on_full: Callable[[bool], None] = _nothing_with
         self.on_lost: Callable[[list[int]], None] = _nothing_with
         self.on_new_epoch: Callable[[], None] = _nothing
+        self.on_salvaged: Callable[[str, int], None] = _nothing_with
         self._begin()
         self._writer.start()
 
@@ -88,6 +90,7 @@ class Spool:
         self._dropped = Ranges(file.dropped)
         self._done = Ranges([*file.stored, *self._quarantined, *self._dropped])
         self._next = file.last + 1
+        self.salvaging = bool(file.aside)
 
     # -- records
 
@@ -206,16 +209,20 @@ class Spool:
 
     async def release(self, first: int, last: int) -> int:
         """Let what is in quarantine of first..last wait again; gives how many."""
-        count = self._wait_again(await self.do(lambda file: file.release(first, last)))
+        before = self._quarantined
+        await self.do(lambda file: file.release(first, last))
         self._quarantined = Ranges(self._file.quarantined)
-        return count
+        for one, end in before:
+            for seq in range(one, end + 1):
+                if seq not in self._quarantined:
+                    self._done.remove(seq, seq)
+        self.on_commit()
+        return len(before) - len(self._quarantined)
 
     async def recall(self, start: int, end: int) -> int:
         """Let the stored records with stamps from `start` up to, not including, `end` (UTC ns) wait again."""
-        return self._wait_again(await self.do(lambda file: file.recall(start, end)))
-
-    def _wait_again(self, ranges: list[tuple[int, int]]) -> int:
-        count = sum(self._done.remove(first, last) for first, last in ranges)
+        waiting = await self.do(lambda file: file.recall(start, end))
+        count = sum(self._done.remove(first, last) for first, last in waiting)
         self.on_commit()
         return count
 
@@ -289,6 +296,19 @@ class Spool:
             self._next += 1
         self.on_new_epoch()
         self._writer.wake()
+
+    def salvaged(self, rows: list[tuple[int, bytes]]) -> int:
+        """Take over rows from a damaged file, under new numbers; gives the last of these."""
+        for at, line in rows:
+            self._writer.pending.append((self._next, at, salvage.renumbered(line, self._next, self.epoch)))
+            self._next += 1
+        self._writer.wake()
+        return self._next - 1
+
+    def salvage_ended(self, name: str, count: int) -> None:
+        """Note that a damaged file was read to its end."""
+        self.salvaging = bool(self._file.aside)
+        self.on_salvaged(name, count)
 
 
 def _nothing() -> None:

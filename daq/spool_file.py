@@ -48,17 +48,24 @@ class SpoolFile:
     `head` is the number of the newest row and its link of the chain, `damage` what was found at opening.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
-        """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or cannot be opened."""
+    def __init__(self, path: Path, limit: int, *, may_begin_again: bool = True) -> None:
+        """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or cannot be opened.
+
+        Who only looks at a file lets it lie where it is damaged: not `may_begin_again`.
+        """
         self.path = path
+        self._may_begin_again = may_begin_again
         self.damage = ""
         self._limit = limit
         self._lock = spool_schema.lock(path)
         try:
             self._open()
-        except (sqlite3.Error, SpoolError) as error:
+        except SpoolError:
             os.close(self._lock)
-            raise SpoolError(str(error) if isinstance(error, SpoolError) else f"{path}: cannot be used as a spool: {error}") from error
+            raise
+        except (sqlite3.Error, OSError) as error:
+            os.close(self._lock)
+            raise SpoolError(f"{path}: cannot be used as a spool: {error}") from error
 
     def reopen(self) -> None:
         """Begin anew after a disk error: what the failed connection knew is not believed."""
@@ -72,24 +79,17 @@ class SpoolFile:
             self._connection = spool_schema.connect(self.path, self._limit)
             spool_schema.check(self._connection)
             self._load()
+            if earlier := self.aside:
+                self.damage = f"{earlier[0].name} was set aside earlier, as damaged, and is now read"
         except sqlite3.DatabaseError as error:
-            if not spool_schema.is_damage(error):
+            if not (self._may_begin_again and spool_schema.is_damage(error)):
                 raise
             if hasattr(self, "_connection"):
                 self._connection.close()
-            self._begin_again(str(error))
-
-    def _begin_again(self, why: str) -> None:
-        aside = salvage.set_aside(self.path)
-        self._connection = spool_schema.connect(self.path, self._limit)
-        self._load()
-        found = enumerate(salvage.rows(aside), 1)
-        rows = [(seq, at, salvage.renumbered(line, seq, self.epoch)) for seq, (at, line) in found]
-        for start in range(0, len(rows), PRUNE_ROWS):
-            self.commit(Changes(rows[start : start + PRUNE_ROWS]))
-        self.damage = (
-            f"the spool was damaged ({why}) and set aside as {aside.name}; {len(rows)} records were read from it"
-        )
+            aside = salvage.set_aside(self.path)
+            self.damage = f"the spool is damaged ({error}) and was set aside as {aside.name}; a new one was begun"
+            self._connection = spool_schema.connect(self.path, self._limit)
+            self._load()
 
     def _load(self) -> None:
         sealed = spool_schema.sealed
@@ -109,6 +109,11 @@ class SpoolFile:
         self._page_size = self._scalar("PRAGMA page_size")
         if (newest := self._scalar("SELECT max(seq) FROM record")) > last:
             raise spool_schema.damage(f"record {newest} lies behind the head {last}")
+
+    @property
+    def aside(self) -> list[Path]:
+        """Damaged files whose rows still have to be taken over."""
+        return salvage.unread(self.path)
 
     @property
     def last(self) -> int:
@@ -232,7 +237,7 @@ class SpoolFile:
         ).fetchall()
 
     def release(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Let the rows first..last that are in quarantine and whole wait again; gives their ranges."""
+        """Let the rows first..last that are in quarantine and whole wait again; gives those that did."""
         where = "seq IN (SELECT seq FROM quarantine) AND seq BETWEEN ? AND ? ORDER BY seq"
         whole = [row.seq for row in self._rows(where, first, last) if row.whole]
         with self._connection:
@@ -242,9 +247,9 @@ class SpoolFile:
         return list(Ranges((seq, seq) for seq in whole))
 
     def recall(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Let the stored rows with stamps from `start` up to, not including, `end` wait again; gives their ranges."""
+        """Let the stored rows with stamps from `start` up to, not including, `end` wait; gives all that then wait."""
         found = self._connection.execute("SELECT seq FROM record WHERE at >= ? AND at < ? ORDER BY seq", (start, end))
-        again = Ranges((seq, seq) for (seq,) in found if seq in self.stored)
+        again = Ranges((seq, seq) for (seq,) in found if seq not in self.quarantined)
         left = Ranges(self.stored)
         for first, last in again:
             left.remove(first, last)
@@ -300,7 +305,7 @@ class SpoolFile:
             removed = self._connection.execute(
                 "DELETE FROM record WHERE seq <= ? AND seq NOT IN (SELECT seq FROM quarantine)", (last,)
             ).rowcount
-            self._connection.execute("UPDATE head SET pruned = ?, chain_start = ?, chain_link = ?", (last, *chain_from))
+            self._write_head(self.head, last, chain_from)
         self.pruned, self._chain = last, chain_from
         return removed or 1
 

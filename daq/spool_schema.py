@@ -11,13 +11,15 @@ import zlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from daq import chain
+from daq import chain, write_ahead
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 2
+_MARK = 0x64617100  # "daq" and the schema again: one bit that turned makes no newer version
 CHECK_SECONDS = 2.0
+AGAIN_AFTER = 0.2
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 # SQLite finds a page that is no page any more, but not a bit that has turned in a value: each row has its checksum.
@@ -58,6 +60,7 @@ def lock(path: Path) -> int:
 
 def connect(path: Path, limit: int) -> sqlite3.Connection:
     """Open or create the file, at most `limit` bytes; sqlite3.Error where that fails, SpoolError if it is too new."""
+    commits = write_ahead.commits(path.with_name(path.name + "-wal"))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=32)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -67,10 +70,16 @@ def connect(path: Path, limit: int) -> sqlite3.Connection:
             page_size = int(cursor.fetchone()[0])
         connection.execute(f"PRAGMA max_page_count = {max(64, limit // page_size)}")
         connection.text_factory = lambda raw: raw.decode(errors="replace")
+        (_, frames, _) = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        if lost := write_ahead.passed_over(commits, frames):
+            raise damage(f"the last {lost} commits in its write-ahead log cannot be read")
         _bring_up_to_date(connection, path)
     except (sqlite3.Error, SpoolError):
         connection.close()
         raise
+    except UnicodeDecodeError as error:  # Python cannot read what SQLite says of a damaged schema
+        connection.close()
+        raise damage("its schema cannot be read") from error
     return connection
 
 
@@ -79,12 +88,13 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
         tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if not tables and version == 0:
             _create(connection)
         elif version == 0 and "meta" in tables:
             _from_1(connection)
-        elif version > SCHEMA:
+        elif version > SCHEMA and mark == _MARK + version:
             raise SpoolError(
                 f"{path}: written by a newer daq (schema {version}, this one knows {SCHEMA}); nothing was changed: "
                 "install that version again, or move the file away and keep it"
@@ -99,7 +109,7 @@ def _create(connection: sqlite3.Connection) -> None:
     epoch = secrets.token_hex(16)
     first = chain.genesis(epoch)
     write_head(connection, epoch, 0, first, 0, 0, first)
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    _write_version(connection)
 
 
 def _from_1(connection: sqlite3.Connection) -> None:
@@ -132,7 +142,12 @@ def _from_1(connection: sqlite3.Connection) -> None:
             [(seal(*row), row[0]) for row in rows],
         )
     connection.execute("DROP TABLE meta")
+    _write_version(connection)
+
+
+def _write_version(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    connection.execute(f"PRAGMA application_id = {_MARK + SCHEMA}")
 
 
 def seal(*values: object) -> int:
@@ -154,19 +169,29 @@ def sealed(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Look for damage, for `CHECK_SECONDS` at most: the station must acquire again within seconds."""
+    """Look for damage, for `CHECK_SECONDS` at most: the station must acquire again within seconds.
+
+    A page that cannot be read is damage where it cannot be read at the second try either.
+    """
+    said = _said_by_check(connection)
+    if "unable to get the page" in said:
+        time.sleep(AGAIN_AFTER)
+        said = _said_by_check(connection)
+    if said != "ok":
+        raise damage(" ".join(said.split()))
+
+
+def _said_by_check(connection: sqlite3.Connection) -> str:
     deadline = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
-        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        said = "ok"
+        return "ok"
     finally:
         connection.set_progress_handler(None, 0)
-    if said != "ok":
-        raise damage(said)
 
 
 def damage(what: str) -> sqlite3.DatabaseError:

@@ -7,7 +7,6 @@ ballast is given up, the file is opened anew, and a damaged one is set aside and
 from __future__ import annotations
 
 import sqlite3
-import sys
 import threading
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from daq import salvage
 from daq.ranges import Ranges
 from daq.spool_file import Changes, SpoolFile, SpoolFull
 from daq.spool_schema import SpoolError, is_damage
@@ -22,6 +22,7 @@ from daq.spool_schema import SpoolError, is_damage
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from daq.batch import Rejection
     from daq.disk import Ballast
@@ -63,6 +64,12 @@ class Listener(Protocol):
     def began_again(self, rows: list[tuple[int, int, bytes]]) -> None:
         """Note that the file has another epoch; `rows` were not committed and need new numbers."""
 
+    def salvaged(self, rows: list[tuple[int, bytes]]) -> int:
+        """Take over (stamp, line) of rows from a damaged file; gives the number of the last one."""
+
+    def salvage_ended(self, name: str, count: int) -> None:
+        """Note that a damaged file was read to its end."""
+
 
 @dataclass
 class Bounds:
@@ -80,6 +87,20 @@ class Job:
     run: Callable[[SpoolFile], Any]
     future: asyncio.Future[Any]
     tried: bool = False
+
+
+@dataclass
+class Salvage:
+    """A damaged file that is read while the station acquires."""
+
+    aside: Path
+    rows: Iterator[tuple[int, bytes]]
+    count: int = 0
+    taken_over: bool = True
+    """Whether the event loop has all that was read so far."""
+    last: int = 0
+    """Number of the last record that was taken over."""
+    ended: bool = False
 
 
 @dataclass
@@ -108,6 +129,7 @@ class Writer:
     _troubled: bool = False
     _full: bool = False
     _audited: int = 0
+    _salvage: Salvage | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -136,27 +158,36 @@ class Writer:
     # -- all below runs in the thread
 
     def _work(self) -> None:
+        failure: Exception | None = None
         try:
-            self._look_after_file()
-            kept = time.monotonic()
-            while not self.closing or self.pending or self.stored or self.rejected or self._jobs:
-                self._wake.wait(HOUSEKEEPING)
-                self._wake.clear()
-                if not (self.pending or self._jobs or self.closing):
-                    self._wake.wait(IDLE)
-                self._commit(self._gather())
-                if self.pending:
-                    self._wake.set()  # more came meanwhile than one commit takes
-                self._do_jobs()
-                self.progress = time.monotonic()
-                if self.progress - kept > HOUSEKEEPING:
-                    kept = self.progress
-                    self._look_after_file()
-                self._asked.wait(LINGER)  # who asks is not kept waiting
-        finally:
-            error = sys.exc_info()[1]
+            self._run()
+        except Exception as error:  # noqa: BLE001  # whoever waits for the end gets it: the station ends with it
+            failure = error
+        try:
             self.file.close()
-            self.loop.call_soon_threadsafe(_finish, self.finished, error)
+        except sqlite3.Error as error:
+            failure = failure or error
+        self.loop.call_soon_threadsafe(_finish, self.finished, failure)
+
+    def _run(self) -> None:
+        self._look_after_file()
+        self._begin_salvage()
+        kept = time.monotonic()
+        while not self.closing or self.pending or self.stored or self.rejected or self._jobs:
+            self._wake.wait(HOUSEKEEPING)
+            self._wake.clear()
+            if not (self.pending or self._jobs or self._salvage or self.closing):
+                self._wake.wait(IDLE)
+            self._commit(self._gather())
+            if self.pending:
+                self._wake.set()  # more came meanwhile than one commit takes
+            self._do_jobs()
+            self._salvage_some()
+            self.progress = time.monotonic()
+            if self.progress - kept > HOUSEKEEPING:
+                kept = self.progress
+                self._look_after_file()
+            self._asked.wait(LINGER)  # who asks is not kept waiting
 
     def _gather(self) -> Changes:
         # One popleft at a time: the event loop appends to these queues meanwhile.
@@ -213,11 +244,14 @@ class Writer:
         self.file.reopen()
         self._broken = False
         if self.file.epoch != epoch:
+            self._begin_salvage()
             done = threading.Event()
             self._tell(self.listener.began_again, changes.rows)
             self._tell(done.set)
             while not done.wait(0.1) and not self.loop.is_closed():
                 self.progress = time.monotonic()
+            if self._salvage is not None and self.pending:
+                self._salvage.last = self.pending[-1][0]  # what was under way has other numbers now
             return Changes()
         there = [row for row in changes.rows if row[0] <= self.file.last]  # the failed commit may have been durable
         if there:
@@ -242,7 +276,43 @@ class Writer:
                 self._tell(_succeed, job.future, result)
 
     def _failed(self, job: Job, why: str) -> None:
-        self._tell(_fail, job.future, SpoolError(f"the spool cannot be read: {why}"))
+        self._tell(_fail, job.future, SpoolError(f"the file of the spool cannot be used: {why}"))
+
+    # -- what a damaged file still gives
+
+    def _begin_salvage(self) -> None:
+        if self._salvage is None and (aside := self.file.aside):
+            self._salvage = Salvage(aside[0], salvage.rows(aside[0]))
+            self._wake.set()
+
+    def _salvage_some(self) -> None:
+        """Read some rows of a damaged file, where those before have been taken over; they stay there, too."""
+        one = self._salvage
+        if one is None or not one.taken_over or len(self.pending) >= COMMIT_ROWS or self._troubled:
+            return
+        try:
+            rows = [] if one.ended else list(islice(one.rows, COMMIT_ROWS))
+        except sqlite3.OperationalError as error:  # it is tried again at the next start
+            self._tell(self.listener.troubled, f"{one.aside.name} cannot be read: {error}")
+            self._tell(self.listener.troubled, "")
+            self._salvage = None
+            return
+        self._wake.set()
+        if rows:
+            one.taken_over = False
+            one.count += len(rows)
+            self._tell(self._take_over, one, rows)
+            return
+        one.ended = True
+        if self.file.last >= one.last:
+            salvage.note_read(one.aside)
+            self._tell(self.listener.salvage_ended, one.aside.name, one.count)
+            self._salvage = None
+            self._begin_salvage()
+
+    def _take_over(self, one: Salvage, rows: list[tuple[int, bytes]]) -> None:
+        one.last = self.listener.salvaged(rows)
+        one.taken_over = True
 
     # -- room
 
@@ -331,7 +401,7 @@ def _fail(future: asyncio.Future[T], error: Exception) -> None:
         future.set_exception(error)
 
 
-def _finish(future: asyncio.Future[None], error: BaseException | None) -> None:
+def _finish(future: asyncio.Future[None], error: Exception | None) -> None:
     if future.done():
         return
     if error is None:

@@ -126,7 +126,9 @@ def reach(spool: Path) -> Iterator[Reach]:
     if control.runs(place):
         yield Asked(place)
         return
-    file = SpoolFile(spool, 2**40)  # a limit is the station's affair: nothing is written here that grows
+    file = SpoolFile(
+        spool, 2**40, may_begin_again=False
+    )  # a limit is the station's affair: nothing is written here that grows
     try:
         yield Opened(file)
     finally:

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from daq.control import ask, runs, socket_of
 from daq.demo import Program
 from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
+UNDER_WAY = 500
+"""Records in the spool of a road in good health: they are read, committed, and not yet acknowledged."""
 ROOT = Path(__file__).parents[2]
 DAQ = Path(sys.executable).with_name("daq")
 
@@ -71,6 +74,40 @@ class World:
         """Give the last count of a station that was stopped."""
         found: dict[str, Any] = json.loads((self.folder / "station" / "ledger.json").read_text())
         return found
+
+    @property
+    def door(self) -> Path:
+        """Where the station answers."""
+        return socket_of(self.folder / "station" / "spool.sqlite")
+
+    async def status(self) -> dict[str, Any]:
+        """Ask the station how it is, as soon as it is up."""
+        deadline = time.monotonic() + 15.0
+        while not await asyncio.to_thread(runs, self.door) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        said: dict[str, Any] = (await asyncio.to_thread(ask, self.door, "status"))["status"]
+        return said
+
+    async def until_drained(self, within: float = 120.0) -> float:
+        """Wait until hardly anything waits in the station's spool; gives the seconds."""
+        began = time.monotonic()
+        while (status := await self.status())["spooled"] > UNDER_WAY:
+            assert time.monotonic() - began < within, f"not drained: {status}\n{log_of(self.bridge)[-3000:]}"
+            await asyncio.sleep(0.2)
+        return time.monotonic() - began
+
+    def verify(self) -> dict[str, Any]:
+        """Let `daq verify` compare the station's file with the database, record by record."""
+        configs = (
+            f"{word}={self.folder}/{name}.toml" for word, name in (("--config", "station"), ("--bridge", "bridge"))
+        )
+        folder = self.folder / "station"
+        done = subprocess.run(
+            [DAQ, "verify", *configs, "--json"], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
 
     async def stored(self) -> list[Stored]:
         """Every reading of the database, however it is asked."""
@@ -216,11 +253,18 @@ def write_configs(made: World) -> None:
     (made.folder / "bridge.toml").write_text(broker + influxdb)
 
 
-def compare(truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1) -> dict[str, int]:
+UNCOMMITTED_NS = 300_000_000
+"""Before the kill of a station: what was read in this time may not have been committed."""
+
+
+def compare(
+    truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1, kills: Sequence[int] = ()
+) -> dict[str, int]:
     """Hold every reading of the database against what the simulators say they sent; gives counts by instrument.
 
     A reading lies between its question and its answer, so exactly one answer of the simulator fits it. An answer that
-    nobody stored was on its way when the station was stopped: one for each stop and instrument at most.
+    nobody stored was on its way when the station was stopped, one for each stop and instrument at most; or it was read
+    just before the station was killed, at one of these instants (UTC ns, rising).
     """
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in truth:
@@ -251,8 +295,14 @@ def compare(truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1
             good = {
                 index for index, one in enumerate(given) if channel in one["values"] and one["fault"] in {None, "none"}
             }
-            missing = good - used[instrument, channel]
+            missing = {i for i in good - used[instrument, channel] if not _was_killed(given[i]["at_ns"], kills)}
             assert len(missing) <= stops, (
                 f"{instrument} {channel}: {len(missing)} answers missing: {[given[i] for i in sorted(missing)][:3]}"
             )
     return dict(counts)
+
+
+def _was_killed(at: int, kills: Sequence[int]) -> bool:
+    """Whether a station was killed within `UNCOMMITTED_NS` after `at`, or while the answer was on its way."""
+    place = bisect_left(kills, at - UNCOMMITTED_NS // 3)
+    return place < len(kills) and kills[place] <= at + UNCOMMITTED_NS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ async def damaged(path: Path, places: list[int]) -> None:
 
 
 async def waiting(spool: Spool) -> list[bytes]:
+    while spool.salvaging:
+        await asyncio.sleep(0.01)
     lines, start = [], 1
     while (run := await spool.run_from(start, 500)) is not None:
         lines += run[1]
