@@ -30,7 +30,11 @@ def number(text: str) -> Decimal:
     """Read one plain decimal number in full, digits kept as sent ("100.00" stays 100.00)."""
     if _NUMBER.fullmatch(text) is None:
         raise Unreadable(f"{text!r} is no number")
-    return Decimal(text)
+    value = Decimal(text)
+    stored = float(value)  # databases keep doubles: 1E999 would become infinity there, 1E-999 a plain zero
+    if not math.isfinite(stored) or (value and not stored):
+        raise Unreadable(f"{text!r} is beyond what a double can hold")
+    return value
 
 
 def unit(shown: str, known: Mapping[str, str]) -> str:

@@ -32,7 +32,7 @@ def mt_sics(*, unit: Literal["g", "mg", "kg"] = "g", wait_for_stability: bool = 
 def serial(raw: bytes) -> str:
     """Read `I4 A "B123456789"`."""
     match decode.line(raw).split(" "):
-        case ["I4", "A", number]:
+        case ["I4", "A", number] if number != '""':  # an empty one would identify any balance
             return decode.quoted(number)
         case _:
             raise Unreadable('no serial number: expected I4 A "…"', raw)

@@ -12,6 +12,8 @@ from drivers import decode
 from drivers.driver import Channel, Driver, Identity, Line, Poll, Sample, Setup, Status, Text, Unreadable
 
 UNITS = {"hPa": "hPa", "'C": "Cel", "%RH": "%"}
+REST = rb"[^\r\n]{0,120}\r\n>?"
+"""The rest of the last line. Without a bound, the search of 64 KiB of "OKOKOK" would stop the station for seconds."""
 PRESSURE = Channel("pressure", "pressure", "hPa")
 THREE = (
     PRESSURE,
@@ -29,10 +31,10 @@ def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300") -> Driver[Text
     modules = b"4" if model == "ptb330" else b"2"
     return Driver(
         title="Vaisala PTB330 barometer, PTU300 transmitter (serial)",
-        identity=Identity(Text(b"?\r", re.compile(rb"Module " + modules + rb"[^\r\n]*\r\n>?"), timeout=3.0), serial),
+        identity=Identity(Text(b"?\r", re.compile(b"Module " + modules + REST), timeout=3.0), serial),
         setup=(
-            Setup(Text(b"echo off\r", re.compile(rb"OFF[^\r\n]*\r\n>?"))),
-            Setup(Text(b"FORM " + form + b" CS2 #r #n\r", re.compile(rb"(OK|Output format)[^\r\n]*\r\n>?"))),
+            Setup(Text(b"echo off\r", re.compile(b"OFF" + REST))),
+            Setup(Text(b"FORM " + form + b" CS2 #r #n\r", re.compile(b"(OK|Output format)" + REST))),
         ),
         polls=(Poll(Text(b"SEND\r", timeout=2.0), (PRESSURE,) if model == "ptb330" else THREE, values),),
         line=Line(4800, 7, "E", 1),

@@ -37,8 +37,8 @@ def milli_k(
 
     return Driver(
         title="Isotech milliK thermometer",
-        # One line for each switch box, the milliK itself last.
-        identity=Identity(Text(b"mill:list?\r", re.compile(rb",milliK,[^\r]*\r"), timeout=5.0), serial),
+        # One line for each switch box, the milliK itself last. The bound keeps the search of a long wrong answer short.
+        identity=Identity(Text(b"mill:list?\r", re.compile(rb",milliK,[^\r]{0,99}\r"), timeout=5.0), serial),
         setup=(Setup(Text(b"MILLIK:REMOTE\r", b"")),),  # without it the front panel slows every answer
         polls=tuple(poll(channel) for channel in channels.split(",")),
         port=1000,
@@ -49,8 +49,8 @@ def milli_k(
 def serial(raw: bytes) -> str:
     """Read `Isothermal Technology,milliK,21-P2460,4.0.0`, the last line of the list of devices."""
     match decode.line(raw.rpartition(b"\r")[0].rpartition(b"\r")[2] + b"\r", b"\r").split(","):
-        case ["Isothermal Technology", "milliK", number, _] if number:
-            return number
+        case ["Isothermal Technology", "milliK", number, _] if number.strip():
+            return number.strip()
         case _:
             raise Unreadable("no milliK in the list of devices", raw)
 

@@ -1,7 +1,7 @@
 """SCPI multimeters that measure a platinum resistance thermometer in ohms (four wires).
 
-Source: SCPI-1999, volume 2 ([SENSe:]FUNCtion, READ?, overload 9.9E37 in volume 1, 7.2.1.4), IEEE 488.2 (*IDN?, answers
-of a compound question joined by ";"); Keysight 34980A on-line help for the family.
+Source: SCPI-1999, volume 2 ([SENSe:]FUNCtion, READ?, overload 9.9E37 and not-a-number 9.91E37 in volume 1, 7.2.1),
+IEEE 488.2 (*IDN?, answers of a compound question joined by ";"); Keysight 34980A on-line help for the family.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from drivers import decode
 from drivers.driver import Channel, Driver, Identity, Poll, Sample, Status, Text, Unreadable
 
 OVERLOAD = Decimal("9.9E37")
+NOT_A_NUMBER = Decimal("9.91E37")
 
 
 def scpi_dmm(*, slowest_s: int = 10) -> Driver[Text]:
@@ -45,7 +46,7 @@ def serial(raw: bytes) -> str:
 
 
 def resistance(raw: bytes) -> tuple[Sample]:
-    """Read `+1.07793500E+02;"FRES"`; 9.9E37 is the overload of SCPI."""
+    """Read `+1.07793500E+02;"FRES"`; 9.9E37 is the overload of SCPI, 9.91E37 no value."""
     match decode.line(raw, b"\n").split(";"):
         case [value, '"FRES"']:
             ohms = decode.number(value)
@@ -55,4 +56,6 @@ def resistance(raw: bytes) -> tuple[Sample]:
             raise Unreadable("no resistance with its function", raw)
     if abs(ohms) == OVERLOAD:
         return (Sample.missing(Status.OVERRANGE if ohms > 0 else Status.UNDERRANGE),)
+    if abs(ohms) == NOT_A_NUMBER:
+        return (Sample.missing(Status.INVALID),)
     return (Sample(ohms, "Ohm"),)

@@ -1,0 +1,1 @@
+"""Single decoders and the answers that they once took wrongly."""
