@@ -16,6 +16,7 @@ from daq.batch import Ack, Rejection
 from daq.line_protocol import seq_of
 from daq.reading import Reading, Series
 from daq.spool import Bounds, Ledger, Spool, SpoolError
+from daq.spool_file import Changes, SpoolFile
 from drivers.sample import Status
 
 SERIES = Series("lab", "balance", "mass", "mass", "g")
@@ -73,6 +74,16 @@ async def test_numbers_are_never_used_twice_after_pruning(tmp_path: Path) -> Non
     again = Spool(tmp_path / "s.sqlite", GIB)
     assert again.put(reading(1)) == 11
     await again.close()
+
+
+async def test_file_whose_last_change_was_pruning_is_whole(tmp_path: Path) -> None:
+    file = SpoolFile(tmp_path / "s.sqlite", GIB)
+    file.commit(Changes([(seq, seq, b"a line") for seq in range(1, 11)], [(1, 5)]))
+    assert file.prune(before=100) == 5
+    file.close()
+    again = SpoolFile(tmp_path / "s.sqlite", GIB)
+    assert (again.damage, again.last, again.pruned) == ("", 10, 5)
+    again.close()
 
 
 async def test_damaged_row_is_set_aside_and_stops_nobody(tmp_path: Path) -> None:
