@@ -101,9 +101,10 @@ async def life(folder: Path, disk: Disk, seen: Seen, *, lasting: bool = False) -
         if start:  # nothing of the first life lies in memory now
             await read_all(spool, disk)
             await asked_again(disk, partial(spool.recall, 0, reading(0).at + 60))
-            assert spool.ledger.quarantined == ROUNDS * 2
+            aside = spool.ledger.quarantined
+            assert aside >= 2 * ROUNDS - 1, "only what the first life heard last may come again"
             await asked_again(disk, partial(spool.release, 1, PER_ROUND))
-            assert spool.ledger.quarantined == ROUNDS * 2 - 1
+            assert spool.ledger.quarantined == aside - 1
         await spool.flush()
         with suppress(SpoolError):
             await spool.close()
