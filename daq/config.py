@@ -12,6 +12,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -190,6 +191,16 @@ class InfluxTable(Table):
         description="file with the token or password; else credential influxdb-token, else DAQ_INFLUXDB_TOKEN",
     )
     create: bool = Field(False, description="true: create a missing database (1.x)")
+    compress: Literal["auto", "always", "never"] = Field(
+        "auto", description="gzip what is written; auto: where the database is on another machine"
+    )
+
+    @property
+    def compressed(self) -> bool:
+        """Whether requests are compressed: on one machine it costs more than it saves."""
+        if self.compress == "auto":
+            return (urlsplit(self.url).hostname or "") not in {"localhost", "127.0.0.1", "::1"}
+        return self.compress == "always"
 
     def token(self) -> str | None:
         """Give the token or password from its file, the systemd credential or the environment."""

@@ -45,15 +45,15 @@ def lab() -> str:
     return "".join(one.format(number) for number in range(INSTRUMENTS))
 
 
-def backlog(path: Path, records: int) -> None:
-    """Write a spool with so many records that wait, the last of them some seconds old."""
+def backlog(path: Path, records: int, period: float = PERIOD) -> None:
+    """Write a spool with so many records that wait, one of each instrument a period, the last some seconds old."""
     file = SpoolFile(path, 8 * GIB)
     series = [Series("lab", f"balance-{number}", "mass", "mass", "g") for number in range(INSTRUMENTS)]
     ticks = records // INSTRUMENTS
-    start = time.time_ns() - round((ticks * PERIOD + 10) * 1e9)
+    start = time.time_ns() - round((ticks * period + 10) * 1e9)
     rows = []
     for number in range(ticks * INSTRUMENTS):
-        at = start + number // INSTRUMENTS * 200_000_000 + number % INSTRUMENTS * 1_000
+        at = start + number // INSTRUMENTS * round(period * 1e9) + number % INSTRUMENTS * 1_000
         value, text = Decimal(number) / 100, f"S S {number / 100:10.2f} g"
         reading = Reading(series[number % INSTRUMENTS], at, value, Status.GOOD, text, 1.5, True, True)
         rows.append((number + 1, at, encode(reading, number + 1, file.epoch)))
