@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What happens to the two services inside a booted systemd; each line with "==" begins what the test looks at.
 set -euo pipefail
-source=$1 configs=$2 python=$3 prefix=$4 password=$5
+source=$1 configs=$2 python=$3 prefix=$4 password=$5 watchdog=$6
 
 install -D -m 644 "$source/systemd/daq.sysusers.conf" /etc/sysusers.d/daq.conf
 systemd-sysusers
@@ -54,6 +54,16 @@ systemctl kill -s KILL daq-bridge
 sleep 1.5
 active daq-bridge
 systemctl show daq-bridge -p NRestarts,ActiveState
+echo "== reloaded"
+sed -i 's/period = "200 ms"/period = "250 ms"/' /etc/daq/station.toml
+systemctl reload daq
+sleep 1
+sed -i 's/driver = "mt-sics"/driver = "mt-siks"/' /etc/daq/station.toml
+systemctl reload daq
+sleep 1
+sed -i 's/driver = "mt-siks"/driver = "mt-sics"/' /etc/daq/station.toml
+systemctl show daq -p NRestarts,ActiveState
+journalctl -u daq -o cat --no-pager | grep "reload:"
 echo "== stopped"
 systemctl stop daq
 systemctl show daq -p ActiveState,Result
@@ -65,14 +75,17 @@ systemctl show daq -p ActiveState,Result,ExecMainStatus,NRestarts
 journalctl -u daq -p crit -o cat --no-pager
 echo "== hung"
 sed -i 's/driver = "mt-siks"/driver = "mt-sics"/' /etc/daq/station.toml
-printf '[Service]\nWatchdogSec=3\n' | drop_in daq watchdog
+printf '[Service]\nWatchdogSec=%s\n' "$watchdog" | drop_in daq watchdog
 systemctl daemon-reload
 systemctl reset-failed daq
 systemctl start daq
+sleep 2
 kill -STOP "$(systemctl show daq -p MainPID --value)"
-sleep 7
-active daq
+stopped=$(date +%s%N)
+until [[ $(systemctl show daq -p NRestarts,ActiveState --value | xargs) = "1 active" ]]; do sleep 0.1; done
+echo "hung $stopped $(date +%s%N)"
 systemctl show daq -p NRestarts,ActiveState
+sleep 2
 systemctl stop daq  # first, so that the bridge still stores what it has left
 systemctl stop daq-bridge
 echo "== ledger"

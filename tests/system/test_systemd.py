@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.drills.report import count, note
 from tests.system.conftest import needs
 from tests.system.world import ROOT, compare, influxql, world
 
@@ -43,6 +44,8 @@ period = "100 ms"
 
 SANDBOX = ROOT / "tools" / "systemd-sandbox.sh"
 HIGHEST_EXPOSURE = 2.5
+WATCHDOG = count(3, 30)
+"""Seconds; as the unit has it in the long form."""
 
 
 def can_boot() -> str:
@@ -103,12 +106,15 @@ async def test_story_of_the_services(tmp_path: Path) -> None:
         await demand_password(made.broker, tmp_path, password)
         story = await asyncio.create_subprocess_exec(
             *(SANDBOX, ROOT / "tests" / "system" / "service_story.sh"),
-            *(ROOT, tmp_path, sys.executable, sys.base_prefix, password),
+            *(ROOT, tmp_path, sys.executable, sys.base_prefix, password, str(WATCHDOG)),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said = (await story.communicate())[0].decode()
         assert story.returncode == 0, said
         assert made.database is not None
+        gaps = await influxql(
+            made.database, "SELECT until, text FROM event WHERE kind = 'gap' AND text =~ /did not run/"
+        )
         numbers, stored, truth = await numbers_in(made.database), await made.stored(), made.truth()
     parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
     assert parts["ready"].count("ActiveState=active\nSubState=running") == 2
@@ -122,6 +128,24 @@ async def test_story_of_the_services(tmp_path: Path) -> None:
     assert {"ActiveState=failed", "ExecMainStatus=78", "NRestarts=0"} <= set(parts["wrong config"].split())
     assert '"mt-siks" is not installed; did you mean "mt-sics"?' in parts["wrong config"]
     assert {"NRestarts=1", "ActiveState=active"} <= set(parts["hung"].split())
+    assert {"NRestarts=1", "ActiveState=active"} <= set(parts["reloaded"].split()), "reloaded, not restarted"
+    assert "reload: meter changed" in parts["reloaded"]
+    assert "reload: refused, nothing was changed:" in parts["reloaded"]
+    since, until = (int(word) for word in re.findall(r"hung (\d+) (\d+)", parts["hung"])[0])
+    hung = (until - since) / 1e9
+    assert hung <= WATCHDOG + 5.0
+    gap = [
+        (at, end, text) for one in gaps for at, end, text in one["values"] if at <= since + 1e8 and end >= since + 1e9
+    ]
+    assert len(gap) == 1, gaps
+    note(
+        "R14",
+        claim="a station that hangs is started again by the watchdog, and says from when to when it did not read",
+        aim="restart ≤ WatchdogSec + 5 s; gap event present",
+        seen=f"every thread stopped (SIGSTOP) under a booted systemd, WatchdogSec={WATCHDOG}: active again after "
+        f"{hung:.1f} s; gap event of {(gap[0][1] - gap[0][0]) / 1e9:.1f} s: “{gap[0][2]}”",
+        test="pytest tests/system/test_systemd.py -k story",
+    )
     # By default systemd has given up long before.
     restarts = re.search(r"NRestarts=(\d+)", parts["crashing"])
     assert restarts is not None
