@@ -118,11 +118,12 @@ def read(
 def status(
     config: Annotated[Path, typer.Option(help="Config of the station.")] = Path("/etc/daq/station.toml"),
     as_json: Json = False,
+    as_metrics: Annotated[bool, typer.Option("--metrics", help="Write it as OpenMetrics text.")] = False,
 ) -> None:
     """Ask a running station how it is; exit 1 where it is offline or silent."""
     from daq.commands.status import status_command
 
-    status_command(config, as_json=as_json)
+    status_command(config, as_json=as_json, as_metrics=as_metrics)
 
 
 StationFile = Annotated[Path, typer.Option("--config", help="Config of the station.")]

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from daq.batch import topic
 from daq.commands.failing import config_errors, fail
+from daq.commands.metrics import openmetrics
 from daq.health import in_words
 from daq.installation import load_station
 from daq.mqtt import BrokerError, connect
@@ -28,7 +29,7 @@ STALE = 20.0
 """A station says how it is every 2 s; one that has not for this long is not well, whatever its last word was."""
 
 
-def status_command(path: Path, *, as_json: bool) -> None:
+def status_command(path: Path, *, as_json: bool, as_metrics: bool = False) -> None:
     """Show the status; exit 1 where the station is offline or silent."""
     with config_errors():
         config = load_station(path)
@@ -38,7 +39,9 @@ def status_command(path: Path, *, as_json: bool) -> None:
         fail(str(error) or f"station {config.station}: nothing known at the broker; was it ever started?")
     age = time.time() - said.get("at_ns", 0) / 1e9
     offline = said.get("state") == "offline" or age > STALE
-    if as_json:
+    if as_metrics:
+        sys.stdout.write(openmetrics(said, online=not offline and "acquired" in said))
+    elif as_json:
         sys.stdout.write(json.dumps(said | {"age_s": round(age, 1)}) + "\n")
     else:
         _show(said, age, offline=offline)
