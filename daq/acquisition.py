@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PATIENCE = 3
 """Failures in a row before an instrument is asked less often."""
 LONGEST_PAUSE = 30.0
+LOOK_AGAIN = 0.5
+"""Seconds between two looks whether an instrument that is asked less often was plugged in again."""
 MISSED_REPORT = 60.0
 """Seconds between two events that say how many ticks a slow instrument missed."""
 
@@ -76,9 +78,13 @@ class Follower:
                     self.asking = True
                     pause = await self._take()
                     self.asking = False
-                    due = math.floor((clock.monotonic() + pause - start) / self.period) + 1
-                    self._count_missed(due - count - 1)
-                    count = max(due, count + 1)
+                    try:
+                        if pause:
+                            await self._rest(pause)
+                    finally:
+                        due = math.floor((clock.monotonic() - start) / self.period) + 1
+                        self._count_missed(due - count - 1)
+                        count = max(due, count + 1)
         finally:
             self.expected_by = math.inf
             if self._gap:
@@ -115,6 +121,18 @@ class Follower:
             self.station.event(EventKind.CONNECT, said, instrument=self.instrument.name)
         self._failures = 0
         return 0.0
+
+    async def _rest(self, pause: float) -> None:
+        """Leave a failing instrument alone for so many seconds, or until it is plugged in again."""
+        clock = self.station.clock
+        end, port = clock.monotonic() + pause, self.instrument.plugged()
+        self.expected_by = end + self.longest_wait
+        while (left := end - clock.monotonic()) > 0:
+            await clock.sleep_until(clock.monotonic() + min(left, LOOK_AGAIN))
+            before, port = port, self.instrument.plugged()
+            if port != before and port is not None:
+                self._failures = 0
+                break
 
     def _keep(self, poll: Poll[Any], answer: Answer) -> None:
         clock = self.station.clock

@@ -7,9 +7,14 @@ import ctypes
 import math
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NANOSECONDS = 1_000_000_000
+_TOGETHER = 100e-6
+_LOOKS = 10
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -45,7 +50,7 @@ class SystemClock:
 
     def asleep(self) -> float:
         """Give the seconds that this machine has been suspended since it was started."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        return _ahead_ns(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic) / NANOSECONDS
 
     def synchronised(self) -> bool | None:
         """Say whether the wall clock follows a time server; None where nobody can tell."""
@@ -68,12 +73,30 @@ def synchronised() -> bool | None:
     return None if answer < 0 else answer != _TIME_ERROR
 
 
+def _ahead_ns(shown_ns: Callable[[], int], monotonic: Callable[[], float]) -> int:
+    """Give how far another clock is ahead of the monotonic one.
+
+    On a busy machine a thread may be stopped between its looks at the two, for many milliseconds: it looks again then.
+    """
+    for _ in range(_LOOKS):
+        before, shown, after = monotonic(), shown_ns(), monotonic()
+        if after - before < _TOGETHER:
+            break
+    return shown - round((before + after) / 2 * NANOSECONDS)
+
+
+def ahead_ns(clock: Clock) -> int:
+    """Give how far the wall clock is ahead of the monotonic one; it changes where the wall clock is set."""
+    return _ahead_ns(clock.utc_ns, clock.monotonic)
+
+
 def utc_ns_at(clock: Clock, instant: float) -> int:
     """Give the UTC nanoseconds of a monotonic instant of the near past or future."""
-    return clock.utc_ns() - round((clock.monotonic() - instant) * NANOSECONDS)
+    return ahead_ns(clock) + round(instant * NANOSECONDS)
 
 
 def first_tick(clock: Clock, period: float) -> float:
     """Give the next monotonic instant at which the wall clock shows a whole multiple of `period` (seconds)."""
-    wall = clock.utc_ns() / NANOSECONDS
-    return clock.monotonic() + math.ceil(wall / period) * period - wall
+    now = clock.monotonic()
+    wall = utc_ns_at(clock, now) / NANOSECONDS
+    return now + math.ceil(wall / period) * period - wall

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError, validate_call
@@ -12,7 +13,7 @@ from daq.config import ConfigError, StationConfig, explain, load
 from drivers import catalogue
 from drivers.driver import Line
 from drivers.instrument import Instrument
-from drivers.links import Wires
+from drivers.links import Wires, device_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,8 @@ def wire(name: str, table: InstrumentTable, wires: Wires) -> Instrument[Any]:
         link = wires.link(table.address, driver, unit=table.unit, line=line, visa_backend=table.visa, echo=table.echo)
     except ValueError as error:
         raise ValueError(f"address: {error}") from None
-    return Instrument(name, driver, link, table.serial if table.identified else None)
+    serial = table.serial if table.identified else None
+    return Instrument(name, driver, link, serial, plugged=partial(device_at, table.address))
 
 
 def _problems(tables: Mapping[str, InstrumentTable]) -> list[str]:

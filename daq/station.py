@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from daq.clock import NANOSECONDS
+from daq.clock import NANOSECONDS, ahead_ns
 from daq.reading import Event, EventKind
 from daq.spool_file import SpoolFull
 
@@ -111,12 +111,12 @@ class Station:
 async def watch_clock(station: Station) -> None:
     """Report when the wall clock is set or the machine has slept, and let every instrument align its grid again."""
     clock = station.clock
-    offset = clock.utc_ns() - clock.monotonic() * NANOSECONDS
+    offset = ahead_ns(clock)
     asleep, rounds = clock.asleep(), 0
     while True:
         await clock.sleep_until(clock.monotonic() + 1.0)
-        now = clock.utc_ns() - clock.monotonic() * NANOSECONDS
-        slept, asleep = clock.asleep() - asleep, clock.asleep()
+        now, sleep = ahead_ns(clock), clock.asleep()
+        slept, asleep = sleep - asleep, sleep
         step, offset = (now - offset) / NANOSECONDS - slept, now
         if slept > STEP:
             since = clock.utc_ns() - round((slept + 1.0) * NANOSECONDS)

@@ -65,6 +65,8 @@ class Instrument(Generic[Q]):
     link: Link[Q]
     expected_serial: str | None = None
     monotonic: Callable[[], float] = time.monotonic
+    plugged: Callable[[], object] = lambda: None
+    """Tells what is plugged in: another value where it was plugged in anew, None where nothing is or none can tell."""
     serial: str | None = field(default=None, init=False)
     _trusted: bool = field(default=False, init=False)
 
@@ -88,6 +90,7 @@ class Instrument(Generic[Q]):
         if self.driver.identity is not None:
             self.serial = self.driver.identity.decode(await self.link.ask(self.driver.identity.query))
             if self.expected_serial is not None and self.serial != self.expected_serial:
+                await self.link.close()  # the name of the port may lead to the right one by now
                 raise Impostor(
                     f"{self.name}: serial number {self.serial!r} answers where {self.expected_serial!r} is expected; "
                     "no reading is stored under the wrong name"

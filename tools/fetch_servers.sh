@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Unpacks mosquitto, InfluxDB 1.x and VictoriaMetrics from Debian's packages into the cache folder.
+# Unpacks mosquitto, InfluxDB 1.x, VictoriaMetrics and libfaketime from Debian's packages into the cache folder.
 #
 # Installing the packages would need root and would start services on somebody's PC; unpacked, they are just programs.
 # Runs as any user, changes nothing outside the cache folder, and does nothing where it has run before.
 set -euo pipefail
 
 cache=${DAQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/daq}
-packages=(mosquitto libwebsockets17 libcjson1 libdlt2 libwrap0 libnsl2 libtirpc3 libtirpc-common libev4 libuv1 influxdb victoria-metrics)
+packages=(mosquitto libwebsockets17 libcjson1 libdlt2 libwrap0 libnsl2 libtirpc3 libtirpc-common libev4 libuv1 influxdb victoria-metrics libfaketime)
 
 say() { echo "daq: $*" >&2; }
 on_path() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" >/dev/null; }
@@ -14,14 +14,15 @@ on_path() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" >/dev/null; }
 mkdir -p "$cache/bin"
 exec 9>"$cache/.fetch-lock"
 flock 9
-[[ -x $cache/bin/mosquitto && -x $cache/bin/influxd1 && -x $cache/bin/victoria-metrics ]] && exit 0
+[[ -x $cache/bin/mosquitto && -x $cache/bin/influxd1 && -x $cache/bin/victoria-metrics ]] &&
+    compgen -G "$cache/debian/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null && exit 0
 if on_path mosquitto && on_path influxd && on_path victoria-metrics; then exit 0; fi
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
     say "this is no Debian: install mosquitto (and InfluxDB) by your own means; without them the demo uses amqtt and an archive file"
     exit 0
 fi
 
-say "fetching mosquitto, InfluxDB 1.x and VictoriaMetrics from Debian into $cache …"
+say "fetching mosquitto, InfluxDB 1.x, VictoriaMetrics and libfaketime from Debian into $cache …"
 work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/apt/archives/partial" "$work/debs" "$work/root"
@@ -37,7 +38,8 @@ private_apt update -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache="
 cd "$work/debs"
 private_apt download "${packages[@]}"
 for package in *.deb; do dpkg -x "$package" "$work/root"; done
-rm -rf "$cache/debian"
+# What runs from the old folder keeps its open files; only between the two renames nothing can be started.
+[[ ! -e $cache/debian ]] || mv "$cache/debian" "$work/old"
 mv "$work/root" "$cache/debian"
 
 libraries=$(find "$cache/debian" -name 'lib*.so*' -printf '%h\n' | sort -u | paste -sd:)

@@ -93,6 +93,8 @@ class Wire:
     def _opened(self, opening: int) -> Connection:
         if self._connection is None:
             raise Lost(f"{self.name}: not open")
+        if self._connection.lost:  # before this question: no answer to it can come late, so nothing becomes suspect
+            raise Lost(f"{self.name}: {self._connection.lost}")
         if opening != self._opening:
             raise Lost(f"{self.name}: opened anew since; who answers must be asked again")
         return self._connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from drivers.driver import Driver, Line, Listen, Registers, Text
@@ -66,14 +67,14 @@ class Wires:
             key: object = where.name.upper()
             link: Link[Any] = self._visa_link(where, driver, visa_backend, connect_timeout)
         else:
-            key = _key(where)
-            shared = self._share(where, speech, line or driver.line, connect_timeout, echo=echo)
+            key = self._key(where)
+            shared = self._share(key, where, speech, line or driver.line, connect_timeout, echo=echo)
             # Who cannot be asked for its identity could give the answer to a question of an earlier process.
             settle_first = driver.identity is None
             if speech == "text":
                 link = StreamLink(shared.wire, driver.settle, echo=echo, settle_first=settle_first)
             else:
-                number = self._unit(where, unit)
+                number = self._unit(key, where, unit)
                 link = ModbusUnit(shared.bus, number, driver.settle, settle_first=settle_first)
         self._links[link] = (key, number)
         return link
@@ -100,10 +101,26 @@ class Wires:
         self._visa.add(key)
         return VisaLink(where.name, driver.settle, backend=backend, open_timeout=connect_timeout)
 
+    def _key(self, where: Serial | Tcp | RtuTcp) -> object:
+        if not isinstance(where, Serial):
+            return (where.host.lower(), where.port)
+        if where.path in self._shared:
+            return where.path
+        # Two names are one wire where they lead to one port now: it may have been another one when the wire was made.
+        port = os.path.realpath(where.path)
+        ports = (one for one in self._shared if isinstance(one, str))
+        return next((one for one in ports if os.path.realpath(one) == port), where.path)
+
     def _share(
-        self, where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_timeout: float, *, echo: bool
+        self,
+        key: object,
+        where: Serial | Tcp | RtuTcp,
+        speech: Speech,
+        line: Line,
+        connect_timeout: float,
+        *,
+        echo: bool,
     ) -> _Shared:
-        key = _key(where)
         setting = (line if isinstance(where, Serial) else None, echo)
         known = self._shared.get(key)
         if known is None:
@@ -117,13 +134,25 @@ class Wires:
             raise ValueError(f"{where}: instruments on one line need one setting, here are {both}")
         return known
 
-    def _unit(self, where: Serial | Tcp | RtuTcp, unit: int | None) -> int:
+    def _unit(self, key: object, where: Serial | Tcp | RtuTcp, unit: int | None) -> int:
         if unit is None or not 0 <= unit <= 255:
             raise ValueError(f"{where}: Modbus needs the unit address of the instrument, unit = 1 to 247")
-        if (_key(where), unit) in self._units:
+        if (key, unit) in self._units:
             raise ValueError(f"{where}: unit {unit} belongs to another instrument already")
-        self._units.add((_key(where), unit))
+        self._units.add((key, unit))
         return unit
+
+
+def device_at(address: str) -> object:
+    """Tell serial ports apart: another value after a port was plugged in anew; None where nothing is, or no port."""
+    where = parse(address)
+    if not isinstance(where, Serial):
+        return None
+    try:
+        device = Path(where.path).stat()
+    except OSError:
+        return None
+    return (device.st_ino, device.st_rdev, device.st_ctime_ns)
 
 
 def _speech(driver: Driver[Any], where: Serial | Tcp | RtuTcp | Visa) -> Speech:
@@ -158,14 +187,6 @@ def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_time
     # Modbus RTU tells frames apart by 3.5 characters of silence, by 1.75 ms from 19200 baud on.
     silence = 3.5 * line.seconds_per_character if line.baud <= 19200 else 0.00175
     return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
-
-
-def _key(where: Serial | Tcp | RtuTcp) -> object:
-    match where:
-        case Serial(path):
-            return os.path.realpath(path)
-        case Tcp(host, port) | RtuTcp(host, port):
-            return (host.lower(), port)
 
 
 def _setting(setting: tuple[Line | None, bool]) -> str:

@@ -157,6 +157,27 @@ async def test_silence_is_a_gap_with_cause_interval_and_count() -> None:
     assert follower.state == "reading"
 
 
+async def test_instrument_that_is_plugged_in_again_is_asked_at_once() -> None:
+    port: str | None = "port"
+
+    def answer(command: bytes) -> bytes:
+        if port != "port":
+            raise Lost("unplugged")
+        return balance(command)
+
+    async with running(answer, period=0.1) as (clock, records, wire, follower):
+        follower.instrument.plugged = lambda: port
+        await clock.run_for(1.0)
+        port = None
+        await clock.run_for(100.0)
+        before, port = len(records.readings), "port"
+        assert len(wire.asked) < before + 20, "a port that is not there is tried less often"
+        await clock.run_for(1.0)
+        assert len(records.readings) > before
+    (gap,) = records.events(EventKind.GAP)
+    assert 995 <= gap.missed <= 1007
+
+
 async def test_identity_is_asked_again_after_every_failure() -> None:
     fail_next = False
 
@@ -211,6 +232,36 @@ async def test_answer_under_way_is_still_taken_when_the_station_stops() -> None:
         await asyncio.wait([everything])
         assert stopped.done()
         assert len(records.readings) == before + 1
+
+
+async def test_readings_of_a_clock_that_follows_no_time_server_are_marked() -> None:
+    async with running() as (clock, records, _, _):
+        await clock.run_for(15.0)
+        clock.follows = False
+        await clock.run_for(20.0)
+        marked = [reading.clock for reading in records.readings]
+        clock.follows = True
+        await clock.run_for(20.0)
+    first = marked.index("unsynchronised")
+    assert marked == [""] * first + ["unsynchronised"] * (len(marked) - first)
+    assert 15 <= first <= 26, "it is asked every ten seconds"
+    assert records.readings[-1].clock == ""
+    lost, found = records.events(EventKind.CLOCK_SYNC)
+    assert "follows no time server" in lost.text
+    assert "follows a time server" in found.text
+
+
+async def test_stamp_held_on_a_clock_that_was_set_back_says_what_the_clock_said() -> None:
+    async with running() as (clock, records, _, _):
+        await clock.run_for(10.0)
+        before = records.readings[-1].at
+        clock.step_wall(-5.0)
+        await clock.run_for(10.0)
+    held = [reading for reading in records.readings if reading.clock == "held"]
+    assert len(held) in {4, 5}
+    assert [reading.at for reading in held] == list(range(before + 1, before + 1 + len(held)))
+    assert all(reading.clock_at is not None and reading.clock_at < reading.at for reading in held)
+    assert all(reading.clock_at is None for reading in records.readings if reading not in held)
 
 
 async def test_set_clock_is_an_event_and_stamps_still_rise() -> None:

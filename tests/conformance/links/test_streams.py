@@ -137,3 +137,17 @@ async def test_a_serial_port_is_opened_for_nobody_else(bench: Bench, tmp_path: P
     missing = make_bench("text on pty", tmp_path / "none")
     with pytest.raises(Lost, match="no such port"):
         await missing.link().open()
+
+
+@on_streams
+async def test_unplugged_between_two_questions_leaves_no_late_answer_to_wait_for(bench: Bench) -> None:
+    link = bench.link(settle=5.0)
+    await bench.read_until_right(link, 1)
+    await bench.peer.stop()
+    await asyncio.sleep(0.02)
+    with pytest.raises(Lost):
+        await bench.read(link, 2)
+    await bench.peer.start_serving()
+    began = time.monotonic()
+    await bench.read_until_right(link, 3)
+    assert time.monotonic() - began < 1.0

@@ -49,6 +49,22 @@ def test_one_port_is_one_wire_by_whatever_name(tmp_path: Path) -> None:
     assert first._wire is second._wire
 
 
+async def test_a_port_that_was_plugged_in_elsewhere_is_a_wire_of_its_own(tmp_path: Path) -> None:
+    names = [tmp_path / "usb-one", tmp_path / "usb-two"]
+    wires = Wires()
+    for name, port in zip(names, ("/dev/ttyS8", "/dev/ttyS9"), strict=True):
+        name.symlink_to(port)
+    first: Any = wires.link(str(names[0]), TEXT)
+    second: Any = wires.link(str(names[1]), TEXT)
+    for name, port in zip(names, ("/dev/ttyS9", "/dev/ttyS8"), strict=True):
+        name.unlink()
+        name.symlink_to(port)
+    await wires.give_back(second)  # as a reload of its config does
+    again: Any = wires.link(str(names[1]), TEXT)
+    assert again._wire is not first._wire
+    assert again._wire.name == str(names[1])
+
+
 @pytest.mark.parametrize(
     ("first", "second", "advice"),
     [
