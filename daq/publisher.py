@@ -235,11 +235,13 @@ class Publisher:
 
     async def _next_run(self) -> tuple[Run, list[bytes]] | None:
         """Give what is to be sent next: what was sent in vain, then the newest of all, then the oldest."""
-        while self._again:
-            old = self._again.popleft()
-            if (found := await self._run(old.first, old.last, live=old.live, tries=old.tries + 1)) is not None:
+        while again := self._again:
+            old = again[0]  # stays there while it is read: a connection or a disk that breaks meanwhile costs no run
+            found = await self._run(old.first, old.last, live=old.live, tries=old.tries + 1)
+            again.popleft()
+            if found is not None:
                 if found[0].last < old.last:
-                    self._again.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
+                    again.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
                 return found
         self._divide()
         if self._newest is not None:

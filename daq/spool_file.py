@@ -79,6 +79,8 @@ class SpoolFile:
             self._connection = spool_schema.connect(self.path, self._limit)
             spool_schema.check(self._connection)
             self._load()
+            if self._may_begin_again:
+                spool_schema.check_writing(self._connection, self.path)
             if earlier := self.aside:
                 self.damage = f"{earlier[0].name} was set aside earlier, as damaged, and is now read"
         except sqlite3.DatabaseError as error:

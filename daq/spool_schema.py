@@ -181,6 +181,16 @@ def check(connection: sqlite3.Connection) -> None:
         raise damage(" ".join(said.split()))
 
 
+def check_writing(connection: sqlite3.Connection, path: Path) -> None:
+    """Write what is there already: one bit in its header makes a file that SQLite reads and never writes again."""
+    try:
+        connection.execute("UPDATE head SET epoch = epoch")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):
+            raise damage("SQLite does not write into it any more") from error
+        raise
+
+
 def _said_by_check(connection: sqlite3.Connection) -> str:
     deadline = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
