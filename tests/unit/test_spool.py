@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -14,10 +15,11 @@ import pytest
 
 from daq.batch import Ack, Rejection
 from daq.line_protocol import seq_of
-from daq.reading import Reading, Series
-from daq.spool import Bounds, Ledger, Spool, SpoolError
+from daq.reading import Event, EventKind, Reading, Series
+from daq.spool import Bounds, Ledger, Spool, SpoolError, SpoolFull
 from daq.spool_file import Changes, SpoolFile
 from drivers.sample import Status
+from tests.disk import faulty_disk
 
 SERIES = Series("lab", "balance", "mass", "mass", "g")
 GIB = 2**30
@@ -162,3 +164,113 @@ def test_kill_loses_nothing_that_was_committed(tmp_path: Path, round_: int) -> N
         kept = [seq for (seq,) in connection.execute("SELECT seq FROM record ORDER BY seq")]
     connection.close()
     assert kept[: said[-1]] == list(range(1, said[-1] + 1))
+
+
+async def test_full_file_that_may_drop_nothing_refuses_new_records_until_there_is_room(tmp_path: Path) -> None:
+    told: list[bool] = []
+    spool = Spool(tmp_path / "s.sqlite", FULL, Bounds(when_full="refuse_new"))
+    spool.on_full = told.append
+    number = 0
+    while not told:
+        spool.put(reading(number))
+        number += 1
+        if number % 500 == 0:
+            await spool.flush()
+    with pytest.raises(SpoolFull, match="may drop nothing"):
+        spool.put(reading(number))
+    assert told == [True]
+    urgent = spool.put(reading(number), urgent=True)
+    await spool.flush()
+    assert spool.ledger == Ledger(acquired=number + 1, stored=0, spooled=number + 1, quarantined=0, dropped=0)
+    spool.acknowledge(Ack(spool.epoch, [(1, urgent - 10)]))
+    while told[-1]:
+        await spool.flush()
+        await asyncio.sleep(0.01)
+    assert told == [True, False]
+    assert spool.put(reading(number + 1)) == urgent + 1
+    await spool.flush()
+    assert (tmp_path / "s.sqlite").stat().st_size <= FULL
+    await spool.close()
+
+
+async def test_record_that_waits_for_too_long_is_given_up_where_the_config_says_so(tmp_path: Path) -> None:
+    gone: list[tuple[int, int]] = []
+    spool = await filled(tmp_path / "s.sqlite", 10)  # their stamps are of 2023
+    await spool.close()
+    spool = Spool(tmp_path / "s.sqlite", GIB, Bounds(keep_waiting=3600.0))
+    spool.on_drop = lambda first, last: gone.append((first, last))
+    await spool.flush()
+    while not gone:
+        await asyncio.sleep(0.01)
+    assert gone == [(1, 10)]
+    assert spool.ledger == Ledger(acquired=10, stored=0, spooled=0, quarantined=0, dropped=10)
+    await spool.close()
+
+
+async def test_file_that_is_damaged_under_a_running_station_is_begun_again(tmp_path: Path) -> None:
+    """What waits in memory gets numbers of the new epoch; what the old file still holds is read from it."""
+    path, began = tmp_path / "s.sqlite", asyncio.Event()
+    with faulty_disk(tmp_path) as disk:
+        spool = Spool(path, GIB)
+        spool.on_new_epoch = began.set
+        epoch = spool.epoch
+        for number in range(3_000):
+            spool.put(reading(number))
+        await spool.flush()
+        await spool.do(lambda file: file._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        data = bytearray(path.read_bytes())
+        data[4096 * 3 : 4096 * 4] = b"\xff" * 4096
+        path.write_bytes(data)
+        disk.fail("write", 1, sqlite3.SQLITE_IOERR_WRITE)
+        for number in range(3_000, 3_100):
+            spool.put(reading(number))
+        await spool.flush()
+        assert began.is_set()
+        assert spool.epoch != epoch
+        assert "set aside as s.sqlite.damaged-" in spool.damage
+        while spool.salvaging:
+            await asyncio.sleep(0.01)
+        await spool.flush()
+        lines = await lines_of(spool)
+        values = {int(line.split(b"value=")[1].split(b",")[0]) for line in lines}
+        assert values >= set(range(3_000, 3_100))
+        assert len(values) > 2_900, "one page is gone, no more"
+        assert len(lines) == len(values)
+        assert all(spool.epoch.encode() in line for line in lines)
+        await spool.close()
+
+
+async def lines_of(spool: Spool) -> list[bytes]:
+    lines, start = [], 1
+    while (found := await spool.run_from(start, 500)) is not None:
+        start = found[0] + len(found[1])
+        lines += found[1]
+    return lines
+
+
+async def test_released_and_recalled_records_wait_again(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 10)
+    spool.acknowledge(Ack(spool.epoch, [(1, 4), (6, 10)], [Rejection(5, "no such field")]))
+    await spool.flush()
+    await spool.do(lambda file: file.count(1, 10))
+    assert spool.ledger == Ledger(10, 9, 0, 1, 0)
+    assert await spool.release(1, 10) == 1
+    assert await spool.release(1, 10) == 0
+    assert spool.ledger == Ledger(10, 9, 1, 0, 0)
+    assert await spool.recall(reading(0).at, reading(3).at) == 3
+    assert spool.ledger == Ledger(10, 6, 4, 0, 0)
+    assert [seq_of(line) for line in await lines_of(spool)] == [1, 2, 3, 5]
+    await spool.close()
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    assert again.ledger == Ledger(10, 6, 4, 0, 0)
+    await again.close()
+
+
+async def test_first_run_of_a_spool_that_was_stopped_knows_it(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 3)
+    spool.put(Event("lab", EventKind.STOP, "asked to stop", reading(5).at))
+    await spool.close()
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    assert again.ended_in_order
+    assert again.latest_stamp == reading(5).at
+    await again.close()
