@@ -10,12 +10,12 @@ import itertools
 import re
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from daq.chain import Row
 from daq.ranges import Ranges
-from daq.spool_schema import is_damage
+from daq.spool_schema import is_damage, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 STEP = 256
 """Rows asked for at once; where a page is damaged, each row is asked for alone."""
 
+HEADER, PAGE = 100, 4096
+_ALWAYS = {
+    0: b"SQLite format 3\0" + PAGE.to_bytes(2, "big") + bytes([2, 2, 0, 64, 32, 32]),
+    44: (4).to_bytes(4, "big"),  # schema format
+    52: bytes(4),  # no auto-vacuum
+    56: (1).to_bytes(4, "big"),  # UTF-8
+    64: bytes(4),
+    72: bytes(20),
+}
 READ = ".read"
 """Ends the name of a file that was set aside and read to its end."""
 _ASIDE = re.compile(r"\.damaged-\d{8}T\d{6}(-\d+)?$")
@@ -49,6 +58,29 @@ def note_read(aside: Path) -> None:
     _rename(aside, aside.with_name(aside.name + READ))
 
 
+def mend_header(path: Path) -> bool:
+    """Write into the header of an unreadable file what it always says in a spool; gives whether that was missing.
+
+    The first bytes as they were stay beside it, in a file that ends with `.header`. What they mean: "The Database
+    Header", sqlite.org/fileformat2.html.
+    """
+    with path.open("r+b") as file:
+        found = file.read(HEADER)
+        if len(found) < HEADER:
+            return False
+        right = bytearray(found)
+        for place, bytes_there in _ALWAYS.items():
+            right[place : place + len(bytes_there)] = bytes_there
+        if path.stat().st_size != PAGE * int.from_bytes(found[28:32], "big"):
+            right[92:96] = bytes(4)  # then SQLite takes the size of the file for its size
+        if right == found:
+            return False
+        path.with_name(path.name + ".header").write_bytes(found)
+        file.seek(0)
+        file.write(right)
+    return True
+
+
 def _is_free(path: Path) -> bool:
     return not (path.exists() or path.with_name(path.name + READ).exists())
 
@@ -66,11 +98,15 @@ def rows(path: Path) -> Iterator[tuple[int, bytes]]:
     Rows that the file knows to be stored come again where that table is damaged, too; that is harmless. Raises
     sqlite3.OperationalError where the disk lets nobody read at this moment.
     """
+    if not _opens(path):
+        with suppress(OSError):
+            mend_header(path)
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema")
-            pairs = _read(connection, "SELECT first, last FROM stored ORDER BY first")
-            stored = [(low, high) for low, high in pairs if isinstance(low, int) and isinstance(high, int)]
+            pairs = _read(connection, "SELECT first, last, crc FROM stored ORDER BY first")
+            # A range that may be too wide would hide rows that no database has; schema 1 has no checksum to ask.
+            stored = [(low, high) for low, high, crc in pairs if crc == seal(low, high)]
             first, last = _ends(connection)
             seen = Ranges()  # two ways of a damaged tree may lead to one page
             for start in range(first, last + 1, STEP):
@@ -82,13 +118,23 @@ def rows(path: Path) -> Iterator[tuple[int, bytes]]:
     except UnicodeDecodeError:  # Python cannot read what SQLite says of a damaged schema
         return
     except sqlite3.DatabaseError as error:
-        if not is_damage(error):
+        if not is_damage(error, at_start=True):
             raise
 
 
 def renumbered(line: bytes, seq: int, epoch: str) -> bytes:
     """Give a line its new number and epoch."""
     return _NUMBER.sub(rb'\1seq=%di,epoch="%s"' % (seq, epoch.encode()), line, count=1)
+
+
+def _opens(path: Path) -> bool:
+    """Whether SQLite finds its way into the file at all."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM record WHERE seq < 0").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _ends(connection: sqlite3.Connection) -> tuple[int, int]:

@@ -84,7 +84,7 @@ class SpoolFile:
             if earlier := self.aside:
                 self.damage = f"{earlier[0].name} was set aside earlier, as damaged, and is now read"
         except sqlite3.DatabaseError as error:
-            if not (self._may_begin_again and spool_schema.is_damage(error)):
+            if not (self._may_begin_again and spool_schema.is_damage(error, at_start=True)):
                 raise
             if hasattr(self, "_connection"):
                 self._connection.close()

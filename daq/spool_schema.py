@@ -21,6 +21,8 @@ _MARK = 0x64617100  # "daq" and the schema again: one bit that turned makes no n
 CHECK_SECONDS = 2.0
 AGAIN_AFTER = 0.2
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+DAMAGED_AT_START = DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
+"""What SQLite says to statements that are right where a header or a schema is not what it was."""
 
 # SQLite finds a page that is no page any more, but not a bit that has turned in a value: each row has its checksum.
 _TABLES = """
@@ -211,6 +213,6 @@ def damage(what: str) -> sqlite3.DatabaseError:
     return error
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: Exception, *, at_start: bool = False) -> bool:
     """Whether an error says that the file itself is not what SQLite wrote."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (DAMAGED_AT_START if at_start else DAMAGED)

@@ -11,6 +11,7 @@ import pytest
 
 from daq.batch import Ack
 from daq.line_protocol import seq_of
+from daq.salvage import mend_header
 from daq.spool import Spool, SpoolError
 from tests.unit.test_spool import GIB, filled, reading
 
@@ -95,3 +96,22 @@ async def test_folder_is_not_taken_for_a_damaged_spool(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="cannot be used as a spool"):
         Spool(folder, GIB)
     assert folder.is_dir()
+
+
+async def test_header_of_a_spool_says_what_salvage_takes_for_granted(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    await damaged(path, [])
+    assert not mend_header(path)
+
+
+@pytest.mark.parametrize("place", [0, 16, 18, 21, 30, 46, 59])
+async def test_turned_bit_in_the_header_costs_no_record(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "s.sqlite"
+    await damaged(path, [])
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << 4
+    path.write_bytes(data)
+    spool = Spool(path, GIB)
+    lines = await waiting(spool)
+    await spool.close()
+    assert len(lines) == ROWS // 2
