@@ -38,12 +38,14 @@ bench-telegraf: .venv/.ready servers ## daq and Telegraf on the same simulated u
 	bash tools/build_influxdb2.sh || [ $$? = 3 ]
 	if bash tools/build_telegraf.sh; then $(PYTHON) -m benchmarks.telegraf $(ARGS); else [ $$? = 3 ]; fi
 
-drills: .venv/.ready servers ## the long fault drills
-	$(PYTHON) -m pytest tests/drills $(ARGS)
+drills: .venv/.ready servers ## the long fault drills (two hours); writes the table of docs/reliability.md
+	rm -rf .drills && mkdir .drills
+	DAQ_DRILLS=long DAQ_DRILL_REPORT=.drills $(PYTHON) -m pytest tests/drills tests/system/test_systemd.py $(ARGS)
+	$(PYTHON) -m tests.drills.report .drills
 
 influxdb2: ## build the InfluxDB 2 server for the tests
 	bash tools/build_influxdb2.sh
 
 clean: ## remove what the targets made in this folder
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .drills .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
