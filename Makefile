@@ -5,6 +5,7 @@
 .SILENT:
 SHELL := /bin/bash
 ARGS ?=
+WORKERS ?= 2
 CACHE := $(or $(DAQ_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daq)
 PYTHON := .venv/bin/python
 
@@ -23,7 +24,7 @@ demo: .venv/.ready servers ## a simulated lab on real wires, broker, station, br
 test: .venv/.ready servers ## the whole test suite; ARGS="-k spool" for a part
 	[ -x "$(CACHE)/bin/influxd" ] || influxd version 2>/dev/null | grep -q ' v2[.]' || \
 		echo "daq: InfluxDB 2 is left out of the tests; 'make influxdb2' builds it (7 minutes, needs Go and Rust)" >&2
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: .venv/.ready ## format, lint, types, import contracts
 	.venv/bin/ruff format --check .
