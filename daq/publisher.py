@@ -110,11 +110,12 @@ class Publisher:
         self._again: deque[Run] = deque()
         self._under_way: dict[int, Run] = {}
         self._sent = Ranges()
+        self._look_again = False
         self._work.set()
 
     def look_again(self) -> None:
         """Send from the first waiting record on: some that were stored wait again."""
-        self._next, self._newest = 1, None
+        self._look_again = True  # done by the sender, which may be reading from the disk at this moment
         self._work.set()
 
     @property
@@ -243,6 +244,8 @@ class Publisher:
                 if found[0].last < old.last:
                     again.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
                 return found
+        if self._look_again:
+            self._next, self._newest, self._look_again = 1, None, False
         self._divide()
         if self._newest is not None:
             begin, after = self._newest
@@ -252,7 +255,8 @@ class Publisher:
                 return found
             if len(self._under_way) - live >= self.window - LIVE_WINDOW:
                 return None
-            if (found := await self._run(self._next, begin - 1)) is None:
+            found = await self._run(self._next, begin - 1)
+            if found is None and self._newest is not None:  # it is where the epoch has changed meanwhile
                 self._next, self._newest = after, None  # the backlog has caught up with the newest
         if self._newest is None:
             found = await self._run(self._next, self._spool.committed)

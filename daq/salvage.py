@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from daq.chain import Row
+from daq.leaf_pages import whole_rows
 from daq.ranges import Ranges
 from daq.spool_schema import is_damage, seal
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STEP = 256
-"""Rows asked for at once; where a page is damaged, each row is asked for alone."""
+STEP = 1_000
+"""Rows asked for at once."""
 
 HEADER, PAGE = 100, 4096
 _ALWAYS = {
@@ -36,6 +37,7 @@ _ALWAYS = {
 READ = ".read"
 """Ends the name of a file that was set aside and read to its end."""
 _ASIDE = re.compile(r"\.damaged-\d{8}T\d{6}(-\d+)?$")
+_SOME = "SELECT * FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq"
 _NUMBER = re.compile(rb'([ ,])seq=\d+i,epoch="[0-9a-f]*"')
 
 
@@ -93,33 +95,20 @@ def _rename(path: Path, to: Path) -> None:
 
 
 def rows(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Give (stamp, line) of every row that can be read and whose checksum fits; a damaged page costs only its own rows.
+    """Give (stamp, line) of every row whose checksum fits: by the tree, then from pages that it does not lead to.
 
     Rows that the file knows to be stored come again where that table is damaged, too; that is harmless. Raises
-    sqlite3.OperationalError where the disk lets nobody read at this moment.
+    sqlite3.OperationalError or OSError where the disk lets nobody read at this moment.
     """
     if not _opens(path):
         with suppress(OSError):
             mend_header(path)
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_schema")
-            pairs = _read(connection, "SELECT first, last, crc FROM stored ORDER BY first")
-            # A range that may be too wide would hide rows that no database has; schema 1 has no checksum to ask.
-            stored = [(low, high) for low, high, crc in pairs if crc == seal(low, high)]
-            first, last = _ends(connection)
-            seen = Ranges()  # two ways of a damaged tree may lead to one page
-            for start in range(first, last + 1, STEP):
-                for seq, at, line, crc in _some(connection, start, min(start + STEP - 1, last)):
-                    whole = isinstance(at, int) and any(Row(seq, at, line, crc, link).whole for link in (b"", None))
-                    if whole and seq not in seen and not any(low <= seq <= high for low, high in stored):
-                        seen.add(seq, seq)
-                        yield at, line
-    except UnicodeDecodeError:  # Python cannot read what SQLite says of a damaged schema
-        return
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error, at_start=True):
-            raise
+    done = Ranges()  # two ways of a damaged tree may lead to one page
+    broken: list[Exception] = []
+    for row in itertools.chain(_by_tree(path, done, broken), _by_page(path, broken)):
+        if row.whole and row.seq not in done:
+            done.add(row.seq, row.seq)
+            yield row.at, row.line
 
 
 def renumbered(line: bytes, seq: int, epoch: str) -> bytes:
@@ -137,27 +126,42 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def _ends(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Find the first and last number; a tree that is broken at one end is searched from the other."""
-    found = [
-        int(value)
-        for order in ("min", "max")
-        for (value,) in _read(connection, f"SELECT {order}(seq) FROM record")  # noqa: S608  # two words of our own
-        if isinstance(value, int)
-    ]
-    return (min(found), max(found)) if found else (1, 0)
-
-
-def _some(connection: sqlite3.Connection, first: int, last: int) -> list[tuple[Any, ...]]:
-    query = "SELECT seq, at, line, crc FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq"
+def _by_tree(path: Path, done: Ranges, broken: list[Exception]) -> Iterator[Row]:
+    """Give the rows that the tree leads to; those that are stored go into `done`, what is in the way into `broken`."""
     try:
-        return connection.execute(query, (first, last)).fetchall()
-    except (sqlite3.Error, UnicodeDecodeError):
-        return [row for seq in range(first, last + 1) for row in _read(connection, query, (seq, seq))]
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema")
+            # A range that may be too wide would hide rows that no database has; schema 1 has no checksum to ask.
+            for low, high, crc in _read(connection, "SELECT first, last, crc FROM stored ORDER BY first", broken):
+                if crc == seal(low, high):
+                    done.add(low, high)
+            ends = _read(connection, "SELECT min(seq), max(seq) FROM record", broken)
+            first, last = ends[0] if ends and isinstance(ends[0][0], int) else (1, 0)
+            for start in range(first, last + 1, STEP):
+                for row in _read(connection, _SOME, broken, (start, min(start + STEP - 1, last))):
+                    seq, at, line, crc, link = (*row, None)[:5]  # schema 1 knew no link
+                    yield Row(seq, at, line, crc, link)
+    except UnicodeDecodeError as error:  # Python cannot read what SQLite says of a damaged schema
+        broken.append(error)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error, at_start=True):
+            raise
+        broken.append(error)
 
 
-def _read(connection: sqlite3.Connection, query: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
+def _by_page(path: Path, broken: list[Exception]) -> Iterator[Row]:
+    """Give every row of the file where something is in the way of the tree."""
+    if broken:
+        yield from whole_rows(path)
+
+
+def _read(
+    connection: sqlite3.Connection, query: str, broken: list[Exception], values: tuple[int, ...] = ()
+) -> list[tuple[Any, ...]]:
+    """Give what a query finds, up to where the file is damaged."""
+    found: list[tuple[Any, ...]] = []
     try:
-        return connection.execute(query, values).fetchall()
-    except (sqlite3.Error, UnicodeDecodeError):
-        return []
+        found.extend(connection.execute(query, values))
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        broken.append(error)
+    return found

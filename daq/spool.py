@@ -71,8 +71,8 @@ class Spool:
         self._ahead: dict[int, bytes] = {}
         self.full = False
         self.trouble = ""
-        self.latest_stamp = file.latest_stamp()
-        self.ended_in_order = file.ends_with(b",kind=stop ")
+        self.latest_stamp = file.latest_stamp
+        self.ended_in_order = b",kind=stop " in file.newest_line
         self.on_commit: Callable[[], None] = _nothing
         self.on_trouble: Callable[[str], None] = _nothing_with
         self.on_drop: Callable[[int, int], None] = _nothing_with
@@ -129,11 +129,12 @@ class Spool:
     async def _read_ahead(self, first: int, last: int) -> bool:
         """Read some thousand rows at once; what is damaged or missing is set aside, and never sent as good."""
         epoch = self.epoch
-        rows = dict(await self.do(lambda file: file.read(first, last)))
+        rows = await self._writer.read(first, last)
         if epoch != self.epoch:
             return False  # the file was begun again meanwhile: other records have these numbers now
-        if len(rows) <= last - first:
-            self.lost([seq for seq in range(first, last + 1) if seq not in rows])
+        for seq in range(first, last + 1):
+            if seq not in rows:  # set aside, or stored or dropped and then removed while this was asked
+                self._done.add(seq, seq)
         self._ahead = rows
         return True
 
@@ -209,22 +210,24 @@ class Spool:
 
     async def release(self, first: int, last: int) -> int:
         """Let what is in quarantine of first..last wait again; gives how many."""
-        before = self._quarantined
-        await self.do(lambda file: file.release(first, last))
-        self._quarantined = Ranges(self._file.quarantined)
-        for one, end in before:
-            for seq in range(one, end + 1):
-                if seq not in self._quarantined:
-                    self._done.remove(seq, seq)
+        released = await self.do(lambda file: file.release(first, last))
+        count = 0
+        for one, end in released:
+            count += self._quarantined.remove(one, end)
+            self._done.remove(one, end)
         self.on_commit()
-        return len(before) - len(self._quarantined)
+        return count
 
     async def recall(self, start: int, end: int) -> int:
         """Let the stored records with stamps from `start` up to, not including, `end` (UTC ns) wait again."""
         waiting = await self.do(lambda file: file.recall(start, end))
-        count = sum(self._done.remove(first, last) for first, last in waiting)
+        before = len(self._done)
+        for first, last in waiting:
+            self._done.remove(first, last)
+        for first, last in (*self._quarantined, *self._dropped):  # while this was asked
+            self._done.add(first, last)
         self.on_commit()
-        return count
+        return before - len(self._done)
 
     async def count_waiting(self, prefix: bytes) -> int:
         """Count the waiting records whose lines begin with `prefix`."""
@@ -260,6 +263,7 @@ class Spool:
 
     def gave_up(self, first: int, last: int) -> None:
         """Note that rows were dropped."""
+        self._quarantined.remove(first, last)  # refused while it was dropped
         self._dropped.add(first, last)
         self._done.add(first, last)
         for seq in range(first, last + 1):

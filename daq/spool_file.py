@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ class Changes:
 class SpoolFile:
     """An open spool file; `stored`, `quarantined` and `dropped` are the rows that are not waiting any more.
 
-    `head` is the number of the newest row and its link of the chain, `damage` what was found at opening.
+    `head` is the number of the newest row and its link of the chain. As it was opened: `damage` is what was found,
+    `latest_stamp` the latest stamp (UTC ns) among the newest rows (0: none), `newest_line` the last line.
     """
 
     def __init__(self, path: Path, limit: int, *, may_begin_again: bool = True) -> None:
@@ -86,12 +88,17 @@ class SpoolFile:
         except sqlite3.DatabaseError as error:
             if not (self._may_begin_again and spool_schema.is_damage(error, at_start=True)):
                 raise
-            if hasattr(self, "_connection"):
+            self.begin_again(str(error))
+
+    def begin_again(self, why: str) -> None:
+        """Set a damaged file aside and begin a new one; what it still holds is read from it afterwards."""
+        if hasattr(self, "_connection"):
+            with suppress(sqlite3.Error):
                 self._connection.close()
-            aside = salvage.set_aside(self.path)
-            self.damage = f"the spool is damaged ({error}) and was set aside as {aside.name}; a new one was begun"
-            self._connection = spool_schema.connect(self.path, self._limit)
-            self._load()
+        aside = salvage.set_aside(self.path)
+        self.damage = f"the spool is damaged ({why}) and was set aside as {aside.name}; a new one was begun"
+        self._connection = spool_schema.connect(self.path, self._limit)
+        self._load()
 
     def _load(self) -> None:
         sealed = spool_schema.sealed
@@ -111,6 +118,9 @@ class SpoolFile:
         self._page_size = self._scalar("PRAGMA page_size")
         if (newest := self._scalar("SELECT max(seq) FROM record")) > last:
             raise spool_schema.damage(f"record {newest} lies behind the head {last}")
+        self.latest_stamp = self._scalar("SELECT max(at) FROM (SELECT at FROM record ORDER BY seq DESC LIMIT 5000)")
+        newest_line = self._connection.execute("SELECT line FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+        self.newest_line = bytes(newest_line[0]) if newest_line and isinstance(newest_line[0], bytes) else b""
 
     @property
     def aside(self) -> list[Path]:
@@ -130,6 +140,7 @@ class SpoolFile:
     def commit(self, changes: Changes) -> None:
         """Write everything or nothing, durably; SpoolFull without room, sqlite3.Error for what else a disk can do."""
         stored = Ranges(self.stored) if changes.stored else self.stored
+        rejected = [one for one in changes.rejected if one.seq not in self.dropped]
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -137,13 +148,13 @@ class SpoolFile:
                 for first, last in changes.stored:
                     self._write_range("stored", stored, first, last)
                 now = time.time_ns()
-                self._set_aside((one.seq, now, one.reason) for one in changes.rejected)
+                self._set_aside((one.seq, now, one.reason) for one in rejected)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise SpoolFull(str(error)) from error
             raise
         self.stored = stored
-        for one in changes.rejected:
+        for one in rejected:
             self.quarantined.add(one.seq, one.seq)
         if changes.rows:
             self.head = changes.rows[-1][0], link  # in one piece: the event loop looks at it, too
@@ -178,12 +189,17 @@ class SpoolFile:
     # -- what goes out
 
     def read(self, first: int, last: int) -> list[tuple[int, bytes]]:
-        """Give the rows first..last; a row whose checksum does not fit goes to quarantine and is left out."""
+        """Give the rows first..last; one that should be there and whole, and is not, goes to quarantine."""
         good = [(row.seq, row.line) for row in self._rows("seq BETWEEN ? AND ? ORDER BY seq", first, last) if row.whole]
         if len(good) <= last - first:
-            bad = set(range(first, last + 1)) - {seq for seq, _ in good}
-            self.quarantine(dict.fromkeys(sorted(bad), DAMAGED_ROW))
+            there = {seq for seq, _ in good}
+            bad = [seq for seq in range(first, last + 1) if seq not in there and not self._is_gone(seq)]
+            self.quarantine(dict.fromkeys(bad, DAMAGED_ROW))
         return good
+
+    def _is_gone(self, seq: int) -> bool:
+        """Whether a row need not be there any more, or lies in quarantine for what the database said."""
+        return seq in self.stored or seq in self.dropped or seq in self.quarantined
 
     def rows(self, after: int, count: int, start: int = -(2**63), end: int = 2**63 - 1) -> list[Row]:
         """Give up to `count` kept rows behind number `after` with stamps from `start` up to, not including, `end`."""
@@ -198,15 +214,6 @@ class SpoolFile:
         """Where the chain begins and ends, and what it may step over."""
         dropped = self._connection.execute("SELECT first, last, link FROM dropped ORDER BY first").fetchall()
         return Bounds(self.epoch, *self._chain, *self.head, dropped)
-
-    def latest_stamp(self) -> int:
-        """Give the latest stamp (UTC ns) among the newest rows; 0 where there are none."""
-        return self._scalar("SELECT max(at) FROM (SELECT at FROM record ORDER BY seq DESC LIMIT 5000)")
-
-    def ends_with(self, mark: bytes) -> bool:
-        """Whether the last row has `mark` in it."""
-        last = self._connection.execute("SELECT line FROM record ORDER BY seq DESC LIMIT 1").fetchone()
-        return last is not None and isinstance(last[0], bytes) and mark in last[0]
 
     def stamp(self, seq: int) -> int:
         """Give the stamp of the first row from `seq` on; 0 where there is none."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 _MARK = 0x64617100  # "daq" and the schema again: one bit that turned makes no newer version
-CHECK_SECONDS = 2.0
+CHECK_SECONDS = 0.25
+"""Seconds that looking for damage may take at the start; in a larger file the rest shows when it is read or written."""
 AGAIN_AFTER = 0.2
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 DAMAGED_AT_START = DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}

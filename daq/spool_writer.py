@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -126,6 +127,10 @@ class Writer:
     _wake: threading.Event = field(default_factory=threading.Event)
     _asked: threading.Event = field(default_factory=threading.Event)
     _broken: bool = False
+    _damage_seen: bool = False
+    _damage_in_keeping: bool = False
+    _hopeless: str = ""
+    """What says that the file is damaged, also after it was opened anew; empty where nothing does."""
     _troubled: bool = False
     _full: bool = False
     _audited: int = 0
@@ -146,6 +151,10 @@ class Writer:
         self._asked.set()
         self._wake.set()
         return await future
+
+    async def read(self, first: int, last: int) -> dict[int, bytes]:
+        """Read rows; the listener hears which are lost, also where nobody waits for the answer any more."""
+        return await self.do(lambda _: self._read(first, last))
 
     def submit(self, run: Callable[[SpoolFile], Any]) -> None:
         """Let the thread do something with the file; nobody waits for it."""
@@ -210,12 +219,25 @@ class Writer:
                 self._keep_within_limit()
             except SpoolFull as error:
                 if not self._make_room(changes):
-                    self._wait_for_disk(changes, str(error))
+                    self._wait_for_disk(changes, str(error), full=True)
+                    self._note_acks(changes)
             except (sqlite3.Error, SpoolError) as error:
                 self._broken = True
+                if self._note_damage(error, seen=self._damage_seen):
+                    self._damage_seen = True
+                    continue
                 self._wait_for_disk(changes, str(error))
             else:
                 return
+
+    def _note_damage(self, error: Exception, *, seen: bool) -> bool:
+        """Let the file be opened anew where the error says that it is damaged; where that was `seen`, be begun anew."""
+        if not is_damage(error):
+            return False
+        self._broken = True
+        self._hopeless = str(error) if seen else ""
+        self._wake.set()
+        return True
 
     def _recovered(self, changes: Changes) -> None:
         if changes.rows:
@@ -223,16 +245,28 @@ class Writer:
             changes.rows.clear()  # what comes behind the commit may fail without writing them twice
         changes.stored.clear()
         changes.rejected.clear()
+        self._damage_seen = False
         if self._troubled:
             self._troubled = False
             self._tell(self.listener.troubled, "")
 
-    def _wait_for_disk(self, changes: Changes, trouble: str) -> None:
+    def _note_acks(self, changes: Changes) -> None:
+        """Write what the database has told, also meanwhile, without the rows that find no room: it may make some."""
+        changes.stored += _taken(self.stored)
+        changes.rejected += _taken(self.rejected)
+        if changes.stored or changes.rejected:
+            with suppress(sqlite3.Error, SpoolError):  # the rows will say the same
+                self.file.commit(Changes([], changes.stored, changes.rejected))
+                changes.stored, changes.rejected = [], []
+
+    def _wait_for_disk(self, changes: Changes, trouble: str, *, full: bool = False) -> None:
         self._troubled = True
         self._tell(self.listener.troubled, trouble)
         if self.closing:
             waiting = len(changes.rows) + len(self.pending)
             raise SpoolError(f"{waiting} records could not be written at the end: {trouble}")
+        if full:
+            self._do_jobs()  # what is full can be read, and only what is read and sent makes room
         for job in list(_taken(self._jobs)):
             self._failed(job, trouble)
         time.sleep(RETRY)
@@ -240,8 +274,12 @@ class Writer:
 
     def _mended(self, changes: Changes) -> Changes:
         """Open the file anew; gives what is still to be written."""
-        epoch = self.file.epoch
-        self.file.reopen()
+        epoch, hopeless = self.file.epoch, self._hopeless
+        self._hopeless = ""
+        if hopeless:
+            self.file.begin_again(hopeless)
+        else:
+            self.file.reopen()
         self._broken = False
         if self.file.epoch != epoch:
             self._begin_salvage()
@@ -264,12 +302,12 @@ class Writer:
             try:
                 result = job.run(self.file)
             except sqlite3.Error as error:
-                if job.tried:
-                    self._failed(job, str(error))
-                else:  # once more, on a file that was opened anew
+                if self._note_damage(error, seen=job.tried) or not job.tried:  # once more, on a file opened anew
                     job.tried, self._broken = True, True
                     self._jobs.append(job)
                     self._wake.set()
+                else:
+                    self._failed(job, str(error))
             except SpoolError as error:
                 self._failed(job, str(error))
             else:
@@ -292,7 +330,7 @@ class Writer:
             return
         try:
             rows = [] if one.ended else list(islice(one.rows, COMMIT_ROWS))
-        except sqlite3.OperationalError as error:  # it is tried again at the next start
+        except (sqlite3.OperationalError, OSError) as error:  # it is tried again at the next start
             self._tell(self.listener.troubled, f"{one.aside.name} cannot be read: {error}")
             self._tell(self.listener.troubled, "")
             self._salvage = None
@@ -365,10 +403,13 @@ class Writer:
                     pass
             self._audit()
             self.used = self.file.used
+            self._damage_in_keeping = False
             if not self._troubled:
                 self.ballast.lay()
         except (sqlite3.Error, OSError) as error:
-            self._broken = isinstance(error, sqlite3.Error) and is_damage(error)
+            self._note_damage(error, seen=self._damage_in_keeping)
+            self._damage_in_keeping = is_damage(error)
+            self._troubled = True
             self._tell(self.listener.troubled, f"the file of the spool cannot be looked after: {error}")
 
     def _audit(self) -> None:
@@ -381,9 +422,15 @@ class Writer:
             return
         last = min(first + AUDIT_ROWS, done.next_present(first) or FOREVER, self.file.last + 1) - 1
         if self.file.count(first, last) <= last - first:
-            good = {seq for seq, _ in self.file.read(first, last)}
-            self._tell(self.listener.lost, sorted(set(range(first, last + 1)) - good))
+            self._read(first, last)
         self._audited = last
+
+    def _read(self, first: int, last: int) -> dict[int, bytes]:
+        rows = dict(self.file.read(first, last))
+        missing = (seq for seq in range(first, last + 1) if seq not in rows) if len(rows) <= last - first else ()
+        if lost := [seq for seq in missing if seq in self.file.quarantined]:
+            self._tell(self.listener.lost, lost)
+        return rows
 
 
 def _taken(queue: deque[T]) -> Iterator[T]:

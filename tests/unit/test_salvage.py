@@ -90,6 +90,23 @@ async def test_one_damaged_page_costs_only_its_rows(tmp_path: Path) -> None:
     assert ROWS // 2 - 40 <= len(lines) <= ROWS // 2
 
 
+@pytest.mark.parametrize("seed", range(6))
+async def test_inner_pages_of_the_tree_cost_no_record(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "s.sqlite"
+    await damaged(path, [])
+    data = bytearray(path.read_bytes())
+    inner = [page for page in range(1, len(data) // PAGE) if data[page * PAGE] == 0x05]
+    page = random.Random(seed).choice(inner)
+    data[page * PAGE : (page + 1) * PAGE] = random.Random(seed).randbytes(PAGE)
+    path.write_bytes(data)
+    spool = Spool(path, GIB)
+    lines = await waiting(spool)
+    await spool.close()
+    assert len(lines) >= ROWS // 2, "where the table of what is stored is out of reach, more comes, and never less"
+    values = {line.split(b"value=")[1].split(b",")[0] for line in lines}
+    assert values >= {b"%d" % number for number in range(ROWS // 2, ROWS)}
+
+
 async def test_folder_is_not_taken_for_a_damaged_spool(tmp_path: Path) -> None:
     folder = tmp_path / "s.sqlite"
     folder.mkdir()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from daq import salvage
 from daq.batch import Ack, Rejection
 from daq.line_protocol import seq_of
 from daq.reading import Event, EventKind, Reading, Series
@@ -274,3 +275,34 @@ async def test_first_run_of_a_spool_that_was_stopped_knows_it(tmp_path: Path) ->
     assert again.ended_in_order
     assert again.latest_stamp == reading(5).at
     await again.close()
+
+
+@pytest.mark.parametrize("where", ["middle", "end"])
+async def test_damage_that_shows_only_later_stops_neither_reading_nor_writing(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is not checked to its end at the start; the damaged page shows when it is read, or written to."""
+    path, count = tmp_path / "s.sqlite", 5_000
+    spool = await filled(path, count)
+    await spool.close()
+    data = bytearray(path.read_bytes())
+    pages = [page for page in range(2, len(data) // 4096) if data[page * 4096] == 0x0D]  # leaves of a table
+    newest = next(page for page in pages if b"value=4999" in data[page * 4096 : (page + 1) * 4096])
+    page = newest if where == "end" else pages[len(pages) // 2]
+    data[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
+    path.write_bytes(data)
+    monkeypatch.setattr("daq.spool_schema.check", lambda _: None)
+    monkeypatch.setattr("daq.spool_writer.RETRY", 0.01)
+    spool = Spool(path, GIB)
+    for number in range(count, count + 50):
+        spool.put(reading(number))
+    await spool.flush()
+    await lines_of(spool)  # what is in the way shows here, or has shown already
+    while salvage.unread(path):
+        await asyncio.sleep(0.01)
+    await spool.flush()
+    values = {int(line.split(b"value=")[1].split(b",")[0]) for line in await lines_of(spool)}
+    assert values >= set(range(count, count + 50))
+    assert len(values) > count - 50, "one page is gone, no more"
+    assert list(tmp_path.glob("s.sqlite.damaged-*.read"))
+    await spool.close()
