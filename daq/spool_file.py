@@ -79,7 +79,7 @@ class SpoolFile:
         self.damage = ""
         try:
             self._connection = spool_schema.connect(self.path, self._limit)
-            spool_schema.check(self._connection)
+            spool_schema.check(self._connection, self.path)
             self._load()
             if self._may_begin_again:
                 spool_schema.check_writing(self._connection, self.path)

@@ -17,10 +17,10 @@ from daq.mqtt import Message
 from daq.publisher import BACKLOG, BATCH_LINES, REMIND, RESEND, WINDOW, Publisher
 from daq.spool import Ledger, Spool
 from tests.jumping_clock import JumpingClock
-from tests.unit.test_spool import GIB, reading
+from tests.unit.test_spool import GIB, filled, reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 
@@ -203,6 +203,61 @@ async def test_a_road_that_loses_doubles_and_reorders_ends_with_everything_store
                 break
         assert spool.ledger == Ledger(count, count, 0, 0, 0)
     assert sorted(database) == list(range(1, count + 1))
+
+
+async def until(clock: JumpingClock, said: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5.0):
+        while not said():
+            await clock.run_for(0.1)
+            await asyncio.sleep(0.001)  # the thread of the spool works
+
+
+async def test_connection_that_breaks_while_the_disk_is_read_costs_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daq.spool.RECENT", 0)
+    spool, clock, roads = await filled(tmp_path / "s.sqlite", 10), JumpingClock(), [Road(), Road(), Road()]
+    publisher = Publisher("lab", spool, clock, lambda: {})
+    for number, road in enumerate(roads):
+        with monkeypatch.context() as patched:
+            if number == 1:
+                spool._ahead.clear()
+                patched.setattr(spool._writer, "read", lambda *_: asyncio.Event().wait())
+            task = asyncio.create_task(publisher.serve(road))  # type: ignore[arg-type]  # Road has what a Connection has
+            if number == 1:
+                await clock.run_for(0.1)
+            else:
+                await until(clock, lambda road=road: bool(road.batches))  # type: ignore[misc]
+            task.cancel()
+            await asyncio.wait([task])
+    assert [[(batch.first, batch.last) for batch in road.batches] for road in roads] == [[(1, 10)], [], [(1, 10)]]
+    await spool.close()
+
+
+async def test_recall_while_the_sender_reads_the_disk_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daq.spool.RECENT", 0)
+    async with publishing(tmp_path, 10) as (clock, spool, publisher, road):
+        await until(clock, lambda: bool(road.batches))
+        road.acks.put_nowait(ack(spool, (1, 10)))
+        await until(clock, lambda: spool.ledger.stored == 10)
+        read, may_read = spool._writer.read, asyncio.Event()
+
+        async def slow_read(first: int, last: int) -> dict[int, bytes]:
+            await may_read.wait()
+            return await read(first, last)
+
+        monkeypatch.setattr(spool._writer, "read", slow_read)
+        for number in range(10, 15):
+            spool.put(reading(number))
+        await spool.flush()
+        await clock.run_for(0.1)
+        assert await spool.recall(0, 2**62) == 10
+        publisher.look_again()
+        may_read.set()
+        await until(clock, lambda: sum(len(batch.lines) for batch in road.batches) >= 25)
+        assert {seq_of(line) for batch in road.batches[1:] for line in batch.lines} == set(range(1, 16))
 
 
 async def test_status_and_live_values(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -291,7 +292,7 @@ async def test_damage_that_shows_only_later_stops_neither_reading_nor_writing(
     page = newest if where == "end" else pages[len(pages) // 2]
     data[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
     path.write_bytes(data)
-    monkeypatch.setattr("daq.spool_schema.check", lambda _: None)
+    monkeypatch.setattr("daq.spool_schema.CHECK_BYTES", 0)
     monkeypatch.setattr("daq.spool_writer.RETRY", 0.01)
     spool = Spool(path, GIB)
     for number in range(count, count + 50):
@@ -306,3 +307,125 @@ async def test_damage_that_shows_only_later_stops_neither_reading_nor_writing(
     assert len(values) > count - 50, "one page is gone, no more"
     assert list(tmp_path.glob("s.sqlite.damaged-*.read"))
     await spool.close()
+
+
+async def test_full_file_that_may_drop_nothing_takes_what_waits_in_memory_when_the_database_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More was taken than has room, while the disk was slow: rows make room only once they are noted as stored."""
+    monkeypatch.setattr("daq.spool_writer.RETRY", 0.01)
+    monkeypatch.setattr("daq.spool.RECENT", 0)
+    spool = Spool(tmp_path / "s.sqlite", 64 * 4096, Bounds(when_full="refuse_new"))
+    for number in range(3_000):
+        spool.put(reading(number))
+    while not spool.trouble:
+        await asyncio.sleep(0.01)
+    assert 0 < spool.committed < 3_000
+    async with asyncio.timeout(20.0):
+        while spool.ledger.stored < 3_000:
+            with suppress(SpoolError):
+                while (run := await spool.run_from(1, 500)) is not None:
+                    spool.acknowledge(Ack(spool.epoch, [(run[0], run[0] + len(run[1]) - 1)]))
+            await asyncio.sleep(0.01)
+    assert spool.ledger == Ledger(acquired=3_000, stored=3_000, spooled=0, quarantined=0, dropped=0)
+    await spool.close()
+
+
+async def test_record_that_is_refused_while_it_is_dropped_is_dropped(tmp_path: Path) -> None:
+    spool, loop = await filled(tmp_path / "s.sqlite", 10), asyncio.get_running_loop()
+
+    def refuse_and_drop(_: SpoolFile) -> None:
+        refusal = Ack(spool.epoch, [], [Rejection(1, "field type conflict")])
+        loop.call_soon_threadsafe(spool.acknowledge, refusal)  # the loop hears it before it hears of the drop
+        spool._writer._drop(reading(3).at)
+
+    await spool.do(refuse_and_drop)
+    await spool.flush()
+    expected = Ledger(acquired=10, stored=0, spooled=7, quarantined=0, dropped=3)
+    assert spool.ledger == expected
+    await spool.close()
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    assert again.ledger == expected
+    await again.close()
+
+
+@pytest.mark.parametrize("asked", ["release", "recall"])
+async def test_record_that_is_refused_while_others_are_asked_for_again_is_in_quarantine(
+    tmp_path: Path, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, loop = await filled(tmp_path / "s.sqlite", 10), asyncio.get_running_loop()
+    spool.acknowledge(Ack(spool.epoch, [(1, 2)], [Rejection(3, "field type conflict")]))
+    original = getattr(spool._file, asked)
+
+    def slowly(first: int, last: int) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = original(first, last)
+        loop.call_soon_threadsafe(spool.acknowledge, Ack(spool.epoch, [], [Rejection(7, "field type conflict")]))
+        return found
+
+    monkeypatch.setattr(spool._file, asked, slowly)
+    if asked == "release":
+        assert await spool.release(1, 5) == 1
+        expected = Ledger(acquired=10, stored=2, spooled=7, quarantined=1, dropped=0)
+    else:
+        assert await spool.recall(0, 2**62) == 2
+        expected = Ledger(acquired=10, stored=0, spooled=8, quarantined=2, dropped=0)
+    assert spool.ledger == expected
+    await spool.close()
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    assert again.ledger == expected
+    await again.close()
+
+
+async def test_row_that_is_dropped_before_it_is_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daq.spool.RECENT", 0)
+    spool = await filled(tmp_path / "s.sqlite", 10)
+    lost: list[int] = []
+    spool.on_lost = lost.extend
+    read = spool._file.read
+
+    def late_read(first: int, last: int) -> list[tuple[int, bytes]]:
+        spool._writer._drop(reading(3).at)
+        return read(first, last)
+
+    monkeypatch.setattr(spool._file, "read", late_read)
+    run = await spool.run_from(1, 10)
+    assert run is not None
+    assert run[0] == 4
+    assert lost == []
+    assert spool.ledger == Ledger(acquired=10, stored=0, spooled=7, quarantined=0, dropped=3)
+    await spool.close()
+
+
+async def test_damaged_row_is_heard_of_although_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 10)
+    await spool.close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        connection.execute("DELETE FROM record WHERE seq = 7")
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    lost: list[int] = []
+    again.on_lost = lost.extend
+    reader = asyncio.ensure_future(again.run_from(1, 10))
+    await asyncio.sleep(0)
+    reader.cancel()
+    await again.do(lambda _: None)
+    await asyncio.sleep(0)
+    assert 7 in lost
+    assert again.ledger == Ledger(acquired=10, stored=0, spooled=9, quarantined=1, dropped=0)
+    await again.close()
+
+
+async def test_damaged_note_of_what_is_stored_hides_no_row_that_waits(tmp_path: Path) -> None:
+    spool = await filled(tmp_path / "s.sqlite", 10)
+    spool.acknowledge(Ack(spool.epoch, [(1, 4)]))
+    await spool.close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        connection.execute("UPDATE stored SET last = 9")
+    again = Spool(tmp_path / "s.sqlite", GIB)
+    while again.salvaging:
+        await asyncio.sleep(0.01)
+    await again.flush()
+    values = {int(line.split(b"value=")[1].split(b",")[0]) for line in await lines_of(again)}
+    assert values >= set(range(4, 10))
+    await again.close()
