@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 _MARK = 0x64617100  # "daq" and the schema again: one bit that turned makes no newer version
 CHECK_BYTES = 64 * 2**20
-"""A larger file is not looked through at the start, which would take seconds for each GB: damage shows when it is met."""
+"""A larger file is not looked through at the start, which takes seconds for each GB: damage shows when it is met."""
 AGAIN_AFTER = 0.2
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 DAMAGED_AT_START = DAMAGED | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
@@ -198,19 +198,6 @@ def check_writing(connection: sqlite3.Connection, path: Path) -> None:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):
             raise damage("SQLite does not write into it any more") from error
         raise
-
-
-def _said_by_check(connection: sqlite3.Connection) -> str:
-    deadline = time.monotonic() + CHECK_SECONDS
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
-    try:
-        return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        return "ok"
-    finally:
-        connection.set_progress_handler(None, 0)
 
 
 def damage(what: str) -> sqlite3.DatabaseError:
