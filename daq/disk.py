@@ -40,6 +40,12 @@ def sync_time(folder: Path) -> float:
     return statistics.median(took)
 
 
+def free_bytes(folder: Path) -> int:
+    """Give the bytes that a user without privileges can still write to the disk of `folder`."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
 def judgement(seconds: float) -> str:
     """Say in words what is strange about a time from `sync_time`; empty where nothing is."""
     if seconds < TOO_FAST:
@@ -66,8 +72,7 @@ class Ballast:
         """Lay the ballast where it is not there and the disk has room for twice as much; gives whether it is there."""
         if self._size == 0 or self.there:
             return self.there
-        room = os.statvfs(self._path.parent)
-        if room.f_bavail * room.f_frsize < 2 * self._size:
+        if free_bytes(self._path.parent) < 2 * self._size:
             return False
         new = self._path.with_name(self._path.name + ".new")
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

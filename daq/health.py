@@ -64,7 +64,7 @@ class Monitor:
     def full_in(self) -> float | None:
         """Seconds until the spool is full if nothing is stored from now on; None where nothing comes."""
         growth = self.rate * self._spool.bytes_for_each
-        return max(0.0, self._spool.limit - self.waiting_bytes) / growth if growth else None
+        return max(0.0, self._spool.capacity - self.waiting_bytes) / growth if growth else None
 
     def status(self) -> dict[str, Any]:
         """Give the health of the station, as published and as `daq status` shows it."""
@@ -86,6 +86,7 @@ class Monitor:
                 "used_bytes": spool.used,
                 "waiting_bytes": round(self.waiting_bytes),
                 "limit_bytes": spool.limit,
+                "capacity_bytes": spool.capacity,
                 "full_in_s": None if full_in is None else round(full_in),
                 "oldest_waiting_ns": spool.oldest_waiting or None,
                 "records_per_s": round(self.rate, 1),
@@ -136,7 +137,7 @@ class Monitor:
 
     def raise_alarms(self) -> None:
         """Say when the spool fills, when its oldest record has waited for long, and when either is over."""
-        fill = 100.0 * self.waiting_bytes / self._spool.limit
+        fill = 100.0 * self.waiting_bytes / max(1, self._spool.capacity)
         level = max((one for one in LEVELS if fill >= one), default=0)
         waiting = f"{self._spool.ledger.spooled} records wait"
         if level > self._level:

@@ -192,6 +192,11 @@ class StationService:
             text = f"the wall clock is {ahead} behind the last record: stamps are held until it has caught up"
             self.station.event(EventKind.CLOCK_STEP, text)
         self.monitor.sync_s = await asyncio.to_thread(_sync_time, self.spool_path.parent)
+        if (room := self.spool.capacity) < self.config.spool.limit:
+            what = (
+                f"the disk of the spool has room for {room >> 20} MiB; its limit is {self.config.spool.limit >> 20} MiB"
+            )
+            self.station.event(EventKind.FILL, what)
         if strange := disk.judgement(self.monitor.sync_s):
             log.warning("%s: %s", self.spool_path.parent, strange)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from daq import salvage
-from daq.disk import Ballast
+from daq.disk import Ballast, free_bytes
 from daq.line_protocol import encode
 from daq.ranges import Ranges
 from daq.spool_file import SpoolFile, SpoolFull
@@ -66,6 +66,7 @@ class Spool:
         self.limit = limit
         self.finished: asyncio.Future[None] = loop.create_future()
         self._writer = Writer(file, bounds or Bounds(), weight, self, loop, self.finished)
+        self._writer.used, self._writer.free = file.used, free_bytes(path.parent)
         self._file = file
         self._recent: dict[int, bytes] = {}
         self._ahead: dict[int, bytes] = {}
@@ -192,6 +193,11 @@ class Spool:
     def bytes_for_each(self) -> float:
         """Bytes that one record takes on the disk."""
         return self._writer.used / max(1, self._file.last - self._file.pruned)
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the file can have: its limit, or less where the disk has less."""
+        return min(self.limit, self._writer.used + self._writer.free)
 
     @property
     def head(self) -> tuple[int, bytes]:

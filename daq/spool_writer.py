@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from daq import salvage
+from daq.disk import free_bytes
 from daq.ranges import Ranges
 from daq.spool_file import Changes, SpoolFile, SpoolFull
 from daq.spool_schema import SpoolError, is_damage
@@ -39,6 +40,8 @@ RETRY = 1.0
 HOUSEKEEPING = 10.0
 COMMIT_ROWS = 2_000
 """Rows in one transaction at most: even a full file has room for that many after the oldest were removed."""
+ROOM_ROWS = 50_000
+"""Stored rows that are removed at once where the disk is full: new ones take their place in the file."""
 AUDIT_ROWS = 20_000
 """Waiting rows that are counted in the file in one round of housekeeping."""
 FOREVER = 2**63 - 1
@@ -120,6 +123,8 @@ class Writer:
     progress: float = field(default_factory=time.monotonic)
     used: int = 0
     """Bytes of the file that hold something."""
+    free: int = 2**63
+    """Bytes that the disk has left."""
     oldest_waiting: int = 0
     """Stamp (UTC ns) of the first row that waits; 0 where none does."""
     closing: bool = False
@@ -380,10 +385,18 @@ class Writer:
             if self.ballast.give_up():
                 self._troubled = True
                 self._tell(self.listener.troubled, "the disk is full: its ballast was given up")
+                self._prune_stored()  # even that needs some room, which new records would have taken
                 return True
-            return self.file.prune(before=time.time_ns()) > 0
+            return self._prune_stored()
         except (sqlite3.Error, OSError):
             return False
+
+    def _prune_stored(self) -> bool:
+        """Remove what is stored, for so many new records that others have time to free the disk; gives if any was."""
+        removed = 0
+        while removed < ROOM_ROWS and (some := self.file.prune(before=time.time_ns())):
+            removed += some
+        return removed > 0
 
     def _drop(self, before: int) -> bool:
         dropped = self.file.drop_oldest(before)
@@ -402,7 +415,7 @@ class Writer:
                 while self._drop(now - round(self.bounds.keep_waiting * 1e9)) and not self.pending:
                     pass
             self._audit()
-            self.used = self.file.used
+            self.used, self.free = self.file.used, free_bytes(self.file.path.parent)
             self._damage_in_keeping = False
             if not self._troubled:
                 self.ballast.lay()

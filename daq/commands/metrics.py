@@ -18,6 +18,7 @@ _SPOOL = {
     "used_bytes": "Bytes of the spool file that hold something.",
     "waiting_bytes": "Bytes of the spool file that hold what waits.",
     "limit_bytes": "Bytes that the spool file never exceeds.",
+    "capacity_bytes": "Bytes that it can have: its limit, or less where the disk has less.",
     "full_in_s": "Seconds until the spool is full if nothing were stored.",
     "records_per_s": "Records a second over the last minute.",
 }

@@ -109,7 +109,7 @@ def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
 def _show_spool(said: dict[str, Any], console: Console) -> None:
     spool, backfill = said["spool"], said["backfill"]
     full = f", full in {in_words(spool['full_in_s'])} if nothing were stored" if spool["full_in_s"] else ""
-    fill = 100 * spool["waiting_bytes"] / spool["limit_bytes"]
+    fill = 100 * spool["waiting_bytes"] / max(1, spool["capacity_bytes"])
     console.print(f"spool {fill:.1f} % full{full}; {spool['records_per_s']:g} records/s", markup=False)
     if spool["trouble"]:
         console.print(f"the disk refuses to write: {spool['trouble']}", style="red", markup=False)

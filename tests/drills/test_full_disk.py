@@ -113,6 +113,7 @@ async def test_another_process_fills_the_disk(tmp_path: Path) -> None:
     assert sum(counts.values()) == len({one.seq for one in stored})
     assert max(again) < AGAIN_WITHIN
     assert "its ballast was given up" in log_of(made.station)
+    assert "the disk of the spool has room for 2" in log_of(made.station), "the limit is larger than the disk"
     assert log_of(made.station).count("disk: the disk of the spool refused to write") >= ROUNDS
     note(
         "R8 full disk",

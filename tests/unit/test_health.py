@@ -28,6 +28,7 @@ class Lab:
             committed=0,
             bytes_for_each=EACH,
             limit=LIMIT,
+            capacity=LIMIT,
             used=0,
             oldest_waiting=0,
             head=(0, b"\0" * 32),

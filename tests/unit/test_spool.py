@@ -315,19 +315,19 @@ async def test_full_file_that_may_drop_nothing_takes_what_waits_in_memory_when_t
     """More was taken than has room, while the disk was slow: rows make room only once they are noted as stored."""
     monkeypatch.setattr("daq.spool_writer.RETRY", 0.01)
     monkeypatch.setattr("daq.spool.RECENT", 0)
-    spool = Spool(tmp_path / "s.sqlite", 64 * 4096, Bounds(when_full="refuse_new"))
-    for number in range(3_000):
+    spool = Spool(tmp_path / "s.sqlite", FULL, Bounds(when_full="refuse_new"))
+    for number in range(12_000):
         spool.put(reading(number))
     while not spool.trouble:
         await asyncio.sleep(0.01)
-    assert 0 < spool.committed < 3_000
+    assert 0 < spool.committed < 12_000
     async with asyncio.timeout(20.0):
-        while spool.ledger.stored < 3_000:
+        while spool.ledger.stored < 12_000:
             with suppress(SpoolError):
                 while (run := await spool.run_from(1, 500)) is not None:
                     spool.acknowledge(Ack(spool.epoch, [(run[0], run[0] + len(run[1]) - 1)]))
             await asyncio.sleep(0.01)
-    assert spool.ledger == Ledger(acquired=3_000, stored=3_000, spooled=0, quarantined=0, dropped=0)
+    assert spool.ledger == Ledger(acquired=12_000, stored=12_000, spooled=0, quarantined=0, dropped=0)
     await spool.close()
 
 
