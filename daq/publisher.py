@@ -236,6 +236,14 @@ class Publisher:
 
     async def _next_run(self) -> tuple[Run, list[bytes]] | None:
         """Give what is to be sent next: what was sent in vain, then the newest of all, then the oldest."""
+        if (found := await self._next_again()) is not None:
+            return found
+        if self._look_again:
+            self._next, self._newest, self._look_again = 1, None, False
+        self._divide()
+        return await (self._next_in_order() if self._newest is None else self._next_of_two_lanes(*self._newest))
+
+    async def _next_again(self) -> tuple[Run, list[bytes]] | None:
         while again := self._again:
             old = again[0]  # stays there while it is read: a connection or a disk that breaks meanwhile costs no run
             found = await self._run(old.first, old.last, live=old.live, tries=old.tries + 1)
@@ -244,25 +252,28 @@ class Publisher:
                 if found[0].last < old.last:
                     again.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
                 return found
-        if self._look_again:
-            self._next, self._newest, self._look_again = 1, None, False
-        self._divide()
-        if self._newest is not None:
-            begin, after = self._newest
-            live = sum(run.live for run in self._under_way.values())
-            if live < LIVE_WINDOW and (found := await self._run(after, self._spool.committed, live=True)) is not None:
-                self._newest = (begin, found[0].last + 1)
-                return found
-            if len(self._under_way) - live >= self.window - LIVE_WINDOW:
-                return None
-            found = await self._run(self._next, begin - 1)
-            if found is None and self._newest is not None:  # it is where the epoch has changed meanwhile
-                self._next, self._newest = after, None  # the backlog has caught up with the newest
-        if self._newest is None:
-            found = await self._run(self._next, self._spool.committed)
+        return None
+
+    async def _next_in_order(self) -> tuple[Run, list[bytes]] | None:
+        found = await self._run(self._next, self._spool.committed)
         if found is not None:
             self._next = found[0].last + 1
         return found
+
+    async def _next_of_two_lanes(self, begin: int, after: int) -> tuple[Run, list[bytes]] | None:
+        """Give the newest records from `after` on their share of the window, and the rest to those before `begin`."""
+        live = sum(run.live for run in self._under_way.values())
+        if live < LIVE_WINDOW and (found := await self._run(after, self._spool.committed, live=True)) is not None:
+            self._newest = (begin, found[0].last + 1)
+            return found
+        if len(self._under_way) - live >= self.window - LIVE_WINDOW:
+            return None
+        if (found := await self._run(self._next, begin - 1)) is not None:
+            self._next = found[0].last + 1
+            return found
+        if self._newest is not None:  # it is None where the spool has begun another epoch meanwhile
+            self._next, self._newest = after, None  # the backlog has caught up with the newest
+        return await self._next_in_order()
 
     def _divide(self) -> None:
         """Where too much waits to be sent in order, let the newest records begin a queue of their own."""

@@ -217,7 +217,7 @@ async def test_connection_that_breaks_while_the_disk_is_read_costs_no_batch(
 ) -> None:
     monkeypatch.setattr("daq.spool.RECENT", 0)
     spool, clock, roads = await filled(tmp_path / "s.sqlite", 10), JumpingClock(), [Road(), Road(), Road()]
-    publisher = Publisher("lab", spool, clock, lambda: {})
+    publisher = Publisher("lab", spool, clock, dict)
     for number, road in enumerate(roads):
         with monkeypatch.context() as patched:
             if number == 1:
