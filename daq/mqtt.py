@@ -71,6 +71,7 @@ class Connection:
         self._paho: Any = client._client  # noqa: SLF001  # aiomqtt hides what PUBACK and CONNACK say, and we need both
         self._paho.max_inflight_messages_set(IN_FLIGHT)
         self._listen_to_pubacks()
+        self._write_to_open_sockets()
 
     def _listen_to_pubacks(self) -> None:
         original = self._paho.on_publish
@@ -82,6 +83,29 @@ class Connection:
                 original(client, userdata, mid, reason, properties)
 
         self._paho.on_publish = on_publish
+
+    def _write_to_open_sockets(self) -> None:
+        """Ask for writing only while the socket is the one in use.
+
+        aiomqtt notes the number of a socket and asks later: by then it may be closed, and its number another socket's.
+        """
+        loop = asyncio.get_running_loop()
+
+        def register(client: Any, _: Any, sock: Any) -> None:  # noqa: ANN401  # paho's types
+            def if_open() -> None:
+                if client.socket() is sock and sock.fileno() >= 0:
+                    loop.add_writer(sock.fileno(), write)
+
+            def write() -> None:
+                try:
+                    client.loop_write()
+                except Exception as error:  # noqa: BLE001  # whatever breaks writing ends the connection
+                    if not self.lost.done():
+                        self.lost.set_exception(error)
+
+            loop.call_soon_threadsafe(if_open)
+
+        self._paho.on_socket_register_write = register
 
     async def publish(self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> None:
         """Hand a message to the connection; that it was taken says nothing of where it ends.

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 
@@ -29,7 +29,7 @@ async def test_two_bridges_share_and_one_dies(tmp_path: Path) -> None:
         await second.start()
         try:
             await asyncio.sleep(6.5)  # they say what they have done every five seconds
-            shared = [stored_by(log) for log in await statuses(made)]
+            shared = [int(one["stored"]) for one in (await statuses(made)).values()]
             assert len(shared) == 2
             assert all(count > 50 for count in shared), f"both have stored some: {shared}"
             await made.bridge.kill()
@@ -47,19 +47,16 @@ async def test_two_bridges_share_and_one_dies(tmp_path: Path) -> None:
         assert "takes $share/bridges/daq/1/+/data" in log
 
 
-def stored_by(status: bytes) -> int:
-    return int(json.loads(status)["stored"])
-
-
-async def statuses(made: World) -> list[bytes]:
-    """Give the retained status of every bridge."""
-    found = []
+async def statuses(made: World) -> dict[str, dict[str, Any]]:
+    """Give the last status of every bridge by its name."""
+    found: dict[str, dict[str, Any]] = {}
     async with aiomqtt.Client("127.0.0.1", made.broker.port) as client:
         await client.subscribe("daq/1/_bridges/#", qos=1)
         messages = aiter(client.messages)
         try:
             while True:
-                found.append(bytes((await asyncio.wait_for(anext(messages), 1.0)).payload))
+                message = await asyncio.wait_for(anext(messages), 1.0)
+                found[str(message.topic)] = json.loads(message.payload)
         except TimeoutError:
             return found
 
