@@ -47,6 +47,14 @@ def database() -> str:
     return "influxdb2" if find_influxdb(2) is not None else "influxdb1"
 
 
+async def until_reading(made: World) -> None:
+    """Wait until the station reads: how long that takes is told by the stamps of what it has read."""
+    deadline = time.monotonic() + 30.0
+    while not any(one["readings"] for one in (await made.status())["instruments"].values()):
+        assert time.monotonic() < deadline, log_of(made.station)[-2000:]
+        await asyncio.sleep(0.02)
+
+
 @pytest.mark.timeout(7_200)
 async def test_killed_station(tmp_path: Path) -> None:
     needs("influxdb1")
@@ -57,11 +65,12 @@ async def test_killed_station(tmp_path: Path) -> None:
     async with world(tmp_path, lab, "influxdb1") as made:
         await asyncio.sleep(2.0)
         for _ in range(kills):
-            await asyncio.sleep(dice.uniform(0.6, 1.2))
+            await until_reading(made)
+            await asyncio.sleep(dice.uniform(0.0, 0.5))
             killed.append(time.time_ns())
             await made.station.kill()
             await made.station.start()
-        await asyncio.sleep(2.0)
+        await until_reading(made)
         await made.until_drained()
         await made.station.stop()
         said = made.verify()
