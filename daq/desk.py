@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from daq.spool import Spool
     from daq.station import Station
 
-ROWS = 2_000
+ROWS = 20_000
 """Rows in one answer at most."""
 
 
