@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from daq.spool import Spool
     from daq.station import Station
 
-ROWS = 20_000
-"""Rows in one answer at most."""
+ROWS = 2_000
+"""Rows in one answer at most: the station reads on while it writes it."""
 
 
 class Desk:

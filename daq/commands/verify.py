@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 EVER = (-(2**62), 2**62)
 SHOWN = 20
+AT_ONCE = 20_000
 
 
 @dataclass
@@ -146,13 +147,20 @@ class _Walk:
 
 
 def _all_rows(spool: Reach, bounds: Bounds) -> Iterator[list[Row]]:
+    """Give all rows up to the head, some ten thousand at once: each question to the database costs."""
+    gathered: list[Row] = []
     after = 0
     while rows := spool.rows(after, *EVER):
-        rows = [row for row in rows if row.seq <= bounds.head]  # what came meanwhile is for the next time
-        if not rows:
-            return
-        yield rows
         after = rows[-1].seq
+        gathered += [row for row in rows if row.seq <= bounds.head]  # what came meanwhile is for the next time
+        if len(gathered) >= AT_ONCE or after >= bounds.head:
+            if gathered:
+                yield gathered
+            gathered = []
+        if after >= bounds.head:
+            return
+    if gathered:
+        yield gathered
 
 
 def _add(tally: Tally, more: Tally) -> None:
