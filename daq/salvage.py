@@ -19,7 +19,7 @@ from daq.ranges import Ranges
 from daq.spool_schema import is_damage, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 STEP = 1_000
@@ -94,7 +94,7 @@ def _rename(path: Path, to: Path) -> None:
             part.rename(to.with_name(to.name + suffix))
 
 
-def rows(path: Path) -> Iterator[tuple[int, bytes]]:
+def rows(path: Path) -> Generator[tuple[int, bytes]]:
     """Give (stamp, line) of every row whose checksum fits: by the tree, then from pages that it does not lead to.
 
     Rows that the file knows to be stored come again where that table is damaged, too; that is harmless. Raises

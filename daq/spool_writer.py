@@ -23,7 +23,7 @@ from daq.spool_schema import SpoolError, is_damage
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from daq.batch import Rejection
@@ -98,7 +98,7 @@ class Salvage:
     """A damaged file that is read while the station acquires."""
 
     aside: Path
-    rows: Iterator[tuple[int, bytes]]
+    rows: Generator[tuple[int, bytes]]
     count: int = 0
     taken_over: bool = True
     """Whether the event loop has all that was read so far."""
@@ -177,6 +177,8 @@ class Writer:
             self._run()
         except Exception as error:  # noqa: BLE001  # whoever waits for the end gets it: the station ends with it
             failure = error
+        if self._salvage is not None:
+            self._salvage.rows.close()  # its connection belongs to this thread
         try:
             self.file.close()
         except sqlite3.Error as error:
