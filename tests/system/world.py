@@ -255,6 +255,8 @@ def write_configs(made: World) -> None:
 
 UNCOMMITTED_NS = 300_000_000
 """Before the kill of a station: what was read in this time may not have been committed."""
+ON_ITS_WAY_NS = 400_000_000
+"""After it: so long may an instrument think about a question of the station that is dead; the slowest takes 0.3 s."""
 
 
 def compare(
@@ -304,5 +306,5 @@ def compare(
 
 def _was_killed(at: int, kills: Sequence[int]) -> bool:
     """Whether a station was killed within `UNCOMMITTED_NS` after `at`, or while the answer was on its way."""
-    place = bisect_left(kills, at - UNCOMMITTED_NS // 3)
+    place = bisect_left(kills, at - ON_ITS_WAY_NS)
     return place < len(kills) and kills[place] <= at + UNCOMMITTED_NS
