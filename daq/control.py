@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import socket
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ async def door(
                 said = {"ok": False, "error": str(error)}
             except (KeyError, TypeError, ValueError) as error:
                 said = {"ok": False, "error": f"not understood: {error}"}
-            writer.write(json.dumps(said).encode() + b"\n")
-            await writer.drain()
+            with suppress(ConnectionError):  # who asked did not wait for the answer
+                writer.write(json.dumps(said).encode() + b"\n")
+                await writer.drain()
 
     with _listening(path) as listener:
         server = await asyncio.start_unix_server(answer, sock=listener, limit=LONGEST)

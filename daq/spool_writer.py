@@ -134,6 +134,7 @@ class Writer:
     _broken: bool = False
     _damage_seen: bool = False
     _damage_in_keeping: bool = False
+    _keeping_failed: bool = False
     _hopeless: str = ""
     """What says that the file is damaged, also after it was opened anew; empty where nothing does."""
     _troubled: bool = False
@@ -200,7 +201,7 @@ class Writer:
             self._do_jobs()
             self._salvage_some()
             self.progress = time.monotonic()
-            if self.progress - kept > HOUSEKEEPING:
+            if self.progress - kept > HOUSEKEEPING or self._damage_in_keeping:
                 kept = self.progress
                 self._look_after_file()
             self._asked.wait(LINGER)  # who asks is not kept waiting
@@ -418,13 +419,14 @@ class Writer:
                     pass
             self._audit()
             self.used, self.free = self.file.used, free_bytes(self.file.path.parent)
-            self._damage_in_keeping = False
             if not self._troubled:
                 self.ballast.lay()
+            if self._keeping_failed:
+                self._tell(self.listener.troubled, "")
+            self._keeping_failed = self._damage_in_keeping = False
         except (sqlite3.Error, OSError) as error:
             self._note_damage(error, seen=self._damage_in_keeping)
-            self._damage_in_keeping = is_damage(error)
-            self._troubled = True
+            self._damage_in_keeping, self._keeping_failed = is_damage(error), True
             self._tell(self.listener.troubled, f"the file of the spool cannot be looked after: {error}")
 
     def _audit(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from daq import archive
 from daq.chain import Finding
+from daq.ranges import Ranges
 from daq.sink import Refused
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from daq.archive import Point, Value
     from daq.chain import Row
     from daq.influxdb import InfluxDb
-    from daq.ranges import Ranges
 
 MEASUREMENTS = ("reading", "event", "station", "calibration")
 
@@ -84,6 +84,7 @@ async def compare(
     """Compare some rows, in order of number, with the points that a database has in their place."""
     tally = Tally()
     own = _own(rows, stored, quarantined, tally)
+    kept = Ranges((row.seq, row.seq) for row in rows)
     for measurement in MEASUREMENTS:
         stamps = [point.time for _, point in own.values() if point.measurement == measurement]
         if not stamps:
@@ -94,8 +95,11 @@ async def compare(
                     tally.differences.append(Finding(mine[0], f"{_name(point)}: {difference}"))
                 else:
                     tally.equal += 1
-            elif point.fields.get("epoch") == epoch and rows[0].seq <= int(point.fields.get("seq", 0)) <= rows[-1].seq:
-                seq = int(point.fields["seq"])
+            elif (
+                point.fields.get("epoch") == epoch and rows[0].seq <= (seq := int(point.fields["seq"])) <= rows[-1].seq
+            ):
+                if seq in kept:
+                    continue  # the station has not heard yet that it is stored
                 tally.differences.append(Finding(seq, f"{_name(point)}: only the database has it"))
     tally.differences += [
         Finding(seq, f"{_name(point)}: missing in the database, which had confirmed it") for seq, point in own.values()

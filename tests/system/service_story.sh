@@ -44,13 +44,13 @@ sleep 4
 echo "== status"
 systemctl show daq -p StatusText
 echo "== killed"
-systemctl kill -s KILL daq
+systemctl kill --kill-whom=main -s KILL daq
 sleep 1.5
 active daq
 systemctl show daq -p NRestarts,ActiveState
 sleep 3
 echo "== bridge killed"
-systemctl kill -s KILL daq-bridge
+systemctl kill --kill-whom=main -s KILL daq-bridge
 sleep 1.5
 active daq-bridge
 systemctl show daq-bridge -p NRestarts,ActiveState
