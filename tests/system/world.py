@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from daq.control import ask, runs, socket_of
+from daq.control import ControlError, ask, socket_of
 from daq.demo import Program
 from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
 UNDER_WAY = 500
 """Records in the spool of a road in good health: they are read, committed, and not yet acknowledged."""
+TRIES = 300
+"""Times that a station which does not answer at its door is asked again, 50 ms apart: it may be starting."""
 ROOT = Path(__file__).parents[2]
 DAQ = Path(sys.executable).with_name("daq")
 
@@ -82,11 +84,17 @@ class World:
 
     async def status(self) -> dict[str, Any]:
         """Ask the station how it is, as soon as it is up."""
-        deadline = time.monotonic() + 15.0
-        while not await asyncio.to_thread(runs, self.door) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-        said: dict[str, Any] = (await asyncio.to_thread(ask, self.door, "status"))["status"]
-        return said
+        tries = 0
+        while True:
+            try:
+                said: dict[str, Any] = (await asyncio.to_thread(ask, self.door, "status"))["status"]
+            except ControlError:
+                tries += 1
+                if tries > TRIES:
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                return said
 
     async def until_drained(self, within: float = 120.0) -> float:
         """Wait until hardly anything waits in the station's spool; gives the seconds."""
