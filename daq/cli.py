@@ -58,7 +58,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep all files in this folder.")] = None,
 ) -> None:
     """Show the whole road on this machine: simulated lab, broker, station, bridge and database."""
-    from daq.demo import DemoOptions, run_demo
+    from daq.demo.whole_lab import DemoOptions, run_demo
 
     raise typer.Exit(run_demo(DemoOptions(seconds, as_json, influx, database, org, lab, keep)))
 

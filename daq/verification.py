@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from daq import archive
-from daq.chain import Finding
-from daq.ranges import Ranges
-from daq.sink import Refused
+from daq.bridge import archive
+from daq.bridge.sink import Refused
+from daq.road.ranges import Ranges
+from daq.spool.chain import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from daq.archive import Point, Value
-    from daq.chain import Row
-    from daq.influxdb import InfluxDb
+    from daq.bridge.archive import Point, Value
+    from daq.bridge.influxdb import InfluxDb
+    from daq.spool.chain import Row
 
 MEASUREMENTS = ("reading", "event", "station", "calibration")
 

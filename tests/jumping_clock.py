@@ -10,7 +10,7 @@ NANOSECONDS = 1_000_000_000
 
 
 class JumpingClock:
-    """Implements `daq.clock.Clock`; starts at UTC 2026-01-01 00:00:00.3 and moves only in `run_for`."""
+    """Implements `daq.host.clock.Clock`; starts at UTC 2026-01-01 00:00:00.3 and moves only in `run_for`."""
 
     def __init__(self, utc_ns: int = 1_767_225_600_300_000_000) -> None:
         self._now = 1000.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from daq.commands.failing import CONFIG
 from daq.config import BridgeConfig, ConfigError, load
-from daq.installation import load_station
+from daq.station.installation import load_station
 
 if TYPE_CHECKING:
     from pathlib import Path

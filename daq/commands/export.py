@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daq.archive import Point, parse, points
+from daq.bridge.archive import Point, parse, points
+from daq.bridge.sink import Refused
 from daq.commands.failing import fail
 from daq.commands.span import span_of
-from daq.sink import Refused
 from drivers.sample import Status
 
 if TYPE_CHECKING:

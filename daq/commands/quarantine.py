@@ -13,9 +13,9 @@ from rich.table import Table
 
 from daq.commands.failing import config_errors, fail
 from daq.commands.reach import reach, spool_of
-from daq.control import ControlError
-from daq.installation import load_station
-from daq.spool_schema import SpoolError
+from daq.spool.schema import SpoolError
+from daq.station.control import ControlError
+from daq.station.installation import load_station
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daq import control
-from daq.chain import Bounds, Row
-from daq.desk import ROWS, row_of
-from daq.spool_file import SpoolFile
+from daq.spool.chain import Bounds, Row
+from daq.spool.file import SpoolFile
+from daq.station import control
+from daq.station.questions import ROWS, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

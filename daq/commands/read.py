@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from daq.commands.failing import config_errors, fail
-from daq.installation import load_station, wire
+from daq.station.installation import load_station, wire
 from drivers.errors import InstrumentError, Unreadable
 from drivers.links import Wires
 

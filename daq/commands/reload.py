@@ -6,10 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from daq import control
 from daq.commands.failing import CONFIG, config_errors, fail
 from daq.commands.reach import spool_of
-from daq.installation import load_station
+from daq.station import control
+from daq.station.installation import load_station
 
 if TYPE_CHECKING:
     from pathlib import Path

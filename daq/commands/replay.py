@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from daq import control
 from daq.commands.failing import config_errors, fail
 from daq.commands.reach import reach, spool_of
 from daq.commands.span import span_of
-from daq.control import ControlError
-from daq.installation import load_station
-from daq.spool_schema import SpoolError
+from daq.spool.schema import SpoolError
+from daq.station import control
+from daq.station.control import ControlError
+from daq.station.installation import load_station
 
 if TYPE_CHECKING:
     from pathlib import Path

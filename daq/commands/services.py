@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from daq.commands.failing import CONFIG, FAILED
 from daq.config import BridgeConfig, ConfigError, load
-from daq.installation import load_station
-from daq.logs import Form, configure
-from daq.spool import SpoolError
+from daq.host.logs import Form, configure
+from daq.spool.queue import SpoolError
+from daq.station.installation import load_station
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,7 +25,7 @@ def run_station_command(path: Path, form: Form, *, verbose: bool) -> None:
     configure(form, verbose=verbose)
 
     def start() -> Coroutine[Any, Any, None]:
-        from daq.service import run_station
+        from daq.station.service import run_station
 
         config = load_station(path)
         config.broker.password()
@@ -39,7 +39,7 @@ def run_bridge_command(path: Path, form: Form, *, verbose: bool) -> None:
     configure(form, verbose=verbose)
 
     def start() -> Coroutine[Any, Any, None]:
-        from daq.bridge_service import run_bridge
+        from daq.bridge.service import run_bridge
 
         return run_bridge(load(path, BridgeConfig))
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from daq.commands.failing import CONFIG, fail
-from daq.signals import stop_signals
+from daq.host.signals import stop_signals
 from simulators.lab import Lab, LabError
 
 if TYPE_CHECKING:

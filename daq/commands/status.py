@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from daq.batch import topic
 from daq.commands.failing import config_errors, fail
 from daq.commands.metrics import openmetrics
-from daq.health import in_words
-from daq.installation import load_station
-from daq.mqtt import BrokerError, connect
+from daq.road.batch import topic
+from daq.road.mqtt import BrokerError, connect
+from daq.station.health import in_words
+from daq.station.installation import load_station
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from daq import chain
-from daq.chain import Finding
+from daq.bridge.influxdb import InfluxDb
+from daq.bridge.sink import SinkError
 from daq.commands.failing import FAILED, config_errors, fail
 from daq.commands.reach import reach, spool_of
 from daq.commands.span import span_of
 from daq.config import BridgeConfig, load
-from daq.control import ControlError
-from daq.influxdb import InfluxDb
-from daq.installation import load_station
-from daq.ranges import Ranges
-from daq.signals import state_folder
-from daq.sink import SinkError
-from daq.spool_schema import SpoolError
+from daq.host.signals import state_folder
+from daq.road.ranges import Ranges
+from daq.spool import chain
+from daq.spool.chain import Finding
+from daq.spool.schema import SpoolError
+from daq.station.control import ControlError
+from daq.station.installation import load_station
 from daq.verification import ArchiveFile, Influx, Tally, compare, heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from daq.chain import Bounds, Row
     from daq.commands.reach import Reach
     from daq.config import StationConfig
+    from daq.spool.chain import Bounds, Row
     from daq.verification import Database
 
 EVER = (-(2**62), 2**62)

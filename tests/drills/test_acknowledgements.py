@@ -30,19 +30,20 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from daq import publisher as publisher_module
-from daq import spool as spool_module
-from daq import spool_file, spool_writer
-from daq.batch import Ack, Batch, Rejection
-from daq.bridge import Bridge
-from daq.line_protocol import seq_of
-from daq.mqtt import BrokerError, BrokerLost, Message
-from daq.publisher import Publisher
-from daq.reading import Reading, Series
-from daq.sink import Refused
-from daq.spool import Bounds, Ledger, Spool, SpoolFull
-from daq.spool_file import DAMAGED_ROW
-from daq.spool_writer import IDLE, LINGER, Writer
+from daq.bridge.sink import Refused
+from daq.bridge.storing import Bridge
+from daq.road.batch import Ack, Batch, Rejection
+from daq.road.line_protocol import seq_of
+from daq.road.mqtt import BrokerError, BrokerLost, Message
+from daq.road.reading import Reading, Series
+from daq.spool import file as spool_file
+from daq.spool import queue as spool_module
+from daq.spool import writer as spool_writer
+from daq.spool.file import DAMAGED_ROW
+from daq.spool.queue import Bounds, Ledger, Spool, SpoolFull
+from daq.spool.writer import IDLE, LINGER, Writer
+from daq.station import publisher as publisher_module
+from daq.station.publisher import Publisher
 from drivers.sample import Status
 from tests.drills.report import LONG, SEED, count, note
 from tests.jumping_clock import JumpingClock

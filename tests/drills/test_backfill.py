@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq.line_protocol import encode
-from daq.reading import Reading, Series
-from daq.spool_file import Changes, SpoolFile
-from daq.spool_writer import COMMIT_ROWS
+from daq.road.line_protocol import encode
+from daq.road.reading import Reading, Series
+from daq.spool.file import Changes, SpoolFile
+from daq.spool.writer import COMMIT_ROWS
 from drivers.sample import Status
 from tests.drills.report import count, note
 from tests.drills.test_kills import database

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq import chain, spool_writer
-from daq.batch import Ack, Rejection
-from daq.spool import Spool, SpoolError
-from daq.spool_file import SpoolFile
+from daq.road.batch import Ack, Rejection
+from daq.spool import chain
+from daq.spool import writer as spool_writer
+from daq.spool.file import SpoolFile
+from daq.spool.queue import Spool, SpoolError
 from tests.disk import faulty_disk
 from tests.drills.report import SEED, count, note
-from tests.unit.test_spool import GIB, reading
+from tests.spools import GIB, reading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daq.clock import synchronised
-from daq.servers import cache_folder
+from daq.demo.servers import cache_folder
+from daq.host.clock import synchronised
 from tests.drills.report import SEED, count, note
 from tests.system.conftest import needs
 from tests.system.world import World, influxql, log_of, world

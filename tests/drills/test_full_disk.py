@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq.demo import Program
+from daq.demo.whole_lab import Program
 from tests.drills.report import count, note
 from tests.drills.test_kills import fast_lab
 from tests.system.conftest import needs

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 
-from daq.batch import LIMIT_LINES
-from daq.publisher import BATCH_LINES, WINDOW
-from daq.servers import Mosquitto, find, find_influxdb
+from daq.demo.servers import Mosquitto, find, find_influxdb
+from daq.road.batch import LIMIT_LINES
+from daq.station.publisher import BATCH_LINES, WINDOW
 from tests.drills.report import LONG, SEED, count, note
 from tests.system.conftest import needs
 from tests.system.test_road import KILLED_LAB

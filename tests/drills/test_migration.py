@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq import chain
-from daq.line_protocol import encode
-from daq.spool_file import Changes, SpoolFile
-from daq.spool_schema import SCHEMA, SpoolError
+from daq.road.line_protocol import encode
+from daq.spool import chain
+from daq.spool.file import Changes, SpoolFile
+from daq.spool.schema import SCHEMA, SpoolError
 from tests.drills.report import SEED, count, note
 from tests.drills.test_tampering import all_rows
-from tests.unit.test_spool import GIB, reading
+from tests.spools import GIB, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ CREATE TABLE quarantine (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, reason TE
 OPENS = """
 import sys
 from pathlib import Path
-from daq.spool_file import SpoolFile
+from daq.spool.file import SpoolFile
 print("ready", flush=True)
 SpoolFile(Path(sys.argv[1]), 2**34).close()
 print("done", flush=True)

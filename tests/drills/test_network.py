@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daq.batch import topic
 from daq.config import Broker
-from daq.mqtt import stay_connected
+from daq.road.batch import topic
+from daq.road.mqtt import stay_connected
 from tests.drills.fault_proxy import Fault, FaultProxy
 from tests.drills.report import LONG, SEED, count, note
 from tests.system.conftest import needs
@@ -27,7 +27,7 @@ from tests.system.world import World, compare, log_of, world
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from daq.mqtt import Connection
+    from daq.road.mqtt import Connection
 
 log = logging.getLogger(__name__)
 

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from daq.batch import LIMIT_BYTES, LIMIT_LINES, Ack, Batch, topic
 from daq.config import Broker
-from daq.mqtt import connect
+from daq.road.batch import LIMIT_BYTES, LIMIT_LINES, Ack, Batch, topic
+from daq.road.mqtt import connect
 from tests.drills.report import LONG, SEED, note
+from tests.poison import EPOCH, POISON, good
 from tests.system.conftest import needs
 from tests.system.world import influxql, log_of, world
-from tests.unit.test_line_check import EPOCH, POISON, good
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from daq.mqtt import Connection
-    from daq.servers import InfluxDb1, InfluxDb2
+    from daq.demo.servers import InfluxDb1, InfluxDb2
+    from daq.road.mqtt import Connection
     from tests.system.world import World
 
 KINDS = ["influxdb1", "influxdb2"] if LONG else ["influxdb1"]

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daq.batch import Rejection
-from daq.line_protocol import encode
-from daq.ranges import Ranges
-from daq.spool import SpoolError
-from daq.spool_file import Changes, SpoolFile
+from daq.road.batch import Rejection
+from daq.road.line_protocol import encode
+from daq.road.ranges import Ranges
+from daq.spool.file import Changes, SpoolFile
+from daq.spool.queue import SpoolError
 from tests.disk import faulty_disk
 from tests.drills.report import SEED, count, note
 from tests.power_cut import cut
-from tests.unit.test_spool import GIB, reading
+from tests.spools import GIB, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq import chain
-from daq.line_protocol import encode
-from daq.spool_file import Changes, SpoolFile
-from daq.spool_writer import COMMIT_ROWS
+from daq.road.line_protocol import encode
+from daq.spool import chain
+from daq.spool.file import Changes, SpoolFile
+from daq.spool.writer import COMMIT_ROWS
 from tests.drills.report import SEED, count, note
-from tests.unit.test_spool import GIB, reading
+from tests.spools import GIB, reading
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq.acquisition import Follower
-from daq.clock import SystemClock
-from daq.installation import load_station, wire
-from daq.reading import Event, EventKind, Reading, Record
-from daq.station import Station
-from daq.supervision import Crew
+from daq.host.clock import SystemClock
+from daq.road.reading import Event, EventKind, Reading, Record
+from daq.station.acquisition import Follower
+from daq.station.installation import load_station, wire
+from daq.station.records import Station
+from daq.station.supervision import Crew
 from drivers.links import Wires
 from simulators.lab import Lab
 from simulators.pty_line import PtyLine

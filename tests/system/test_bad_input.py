@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq.batch import Batch
+from daq.bridge.influxdb import InfluxDb
+from daq.bridge.sink import Misconfigured, Unavailable, store
 from daq.config import Broker, InfluxTable
-from daq.influxdb import InfluxDb
-from daq.line_protocol import encode
-from daq.mqtt import BrokerLost, BrokerRefused, connect, stay_connected
-from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, VictoriaMetrics, find, find_influxdb
-from daq.sink import Misconfigured, Unavailable, store
+from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, VictoriaMetrics, find, find_influxdb
+from daq.road.batch import Batch
+from daq.road.line_protocol import encode
+from daq.road.mqtt import BrokerLost, BrokerRefused, connect, stay_connected
+from tests.spools import reading
 from tests.system.conftest import needs
 from tests.system.world import DAQ, compare, influxql, log_of, make_database, world
-from tests.unit.test_spool import reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

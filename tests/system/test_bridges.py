@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 
-from daq.batch import Ack
-from daq.demo import Program
+from daq.demo.whole_lab import Program
+from daq.road.batch import Ack
 from tests.system.test_road import KILLED_LAB
 from tests.system.world import ROOT, compare, log_of, world
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daq.bridge.influxdb import InfluxDb
 from daq.config import InfluxTable
-from daq.influxdb import InfluxDb
-from daq.line_protocol import encode
+from daq.road.line_protocol import encode
+from tests.spools import reading
 from tests.system.conftest import needs
 from tests.system.world import influxql, make_database
-from tests.unit.test_spool import reading
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from daq.bridge.influxdb import InfluxDb
+from daq.bridge.sink import Misconfigured, Refused
 from daq.config import InfluxTable
-from daq.influxdb import InfluxDb
-from daq.line_protocol import encode
-from daq.sink import Misconfigured, Refused
-from tests.unit.test_spool import reading
+from daq.road.line_protocol import encode
+from tests.spools import reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daq import chain
+from daq.spool import chain
 from tests.system.conftest import needs
 from tests.system.test_road import KILLED_LAB
 from tests.system.world import DAQ, compare, influxql, log_of, world

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from daq.servers import VictoriaMetrics
+from daq.demo.servers import VictoriaMetrics
 from tests.system.conftest import needs
 from tests.system.world import ROOT, World, compare, log_of, world
 

@@ -20,7 +20,7 @@ from tests.system.conftest import needs
 from tests.system.world import ROOT, compare, influxql, world
 
 if TYPE_CHECKING:
-    from daq.servers import Mosquitto
+    from daq.demo.servers import Mosquitto
     from tests.system.world import Database
 
 LAB = """

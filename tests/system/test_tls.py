@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daq.config import Broker
-from daq.mqtt import BrokerLost, BrokerRefused, connect
-from daq.servers import Mosquitto, find
+from daq.demo.servers import Mosquitto, find
+from daq.road.mqtt import BrokerLost, BrokerRefused, connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

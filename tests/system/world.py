@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from daq.control import ControlError, ask, socket_of
-from daq.demo import Program
-from daq.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
+from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
+from daq.demo.whole_lab import Program
+from daq.station.control import ControlError, ask, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from daq.config import BridgeConfig, ConfigError, StationConfig, load, secret
-from daq.installation import load_station
+from daq.station.installation import load_station
 
 GOOD = """
 station = "lab"

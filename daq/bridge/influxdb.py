@@ -1,0 +1,184 @@
+"""The InfluxDB sink: asks the server what it is, and writes by the door that this generation has.
+
+InfluxDB 1.8 and newer, 2, 3 and VictoriaMetrics take `/api/v2/write`, through influxdb-client's async writer with ready
+bytes. The 1.x that Debian and Ubuntu ship knows only `/write`. The client's batching writer is never used: after some
+minutes of trouble it throws batches away. The only importer of influxdb_client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
+from influxdb_client.rest import ApiException
+
+from daq.bridge.sink import Misconfigured, Refused, SinkError, TooLarge, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daq.config import InfluxTable
+
+log = logging.getLogger(__name__)
+
+WRITE_WITHIN = 30.0
+ASK_WITHIN = 5.0
+GZIP_LEVEL = 1
+"""Lines of one kind become a tenth of their size at the lowest level; higher ones cost more than they save."""
+WORDS = 500
+"""Characters of a server's answer that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a server is; `door` is the path that it takes lines at."""
+
+    name: str
+    version: str
+    door: str
+
+
+class InfluxDb:
+    """A database that takes line protocol; learns at the first write what it talks to."""
+
+    def __init__(self, table: InfluxTable) -> None:
+        self.name = f"InfluxDB {table.url}"
+        self.generation: Generation | None = None
+        self._table = table
+        self._token = table.token()
+        self._url = table.url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+        self._client: InfluxDBClientAsync | None = None
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Write all lines; returns when the server has said 204."""
+        if self.generation is None:
+            await self._prepare()
+        body = b"\n".join(lines)
+        if self._table.compressed:
+            body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+        if self._client is not None:
+            await self._write_v2(self._client, body)
+        else:
+            await self._write_v1(body)
+
+    async def _prepare(self) -> None:
+        found = await self.ask()
+        if found.door == "/api/v2/write":
+            self._client = InfluxDBClientAsync(
+                self._url, self._token or "", org=self._table.org or "-", timeout=round(WRITE_WITHIN * 1000)
+            )
+            if self._table.compressed:  # the client's own gzip would hold up the event loop
+                self._client.api_client.set_default_header("Content-Encoding", "gzip")  # type: ignore[no-untyped-call]
+        elif self._table.create:
+            await self.query(f'CREATE DATABASE "{self._table.database}"')
+        log.info("%s is %s %s and takes lines at %s", self._url, found.name, found.version, found.door)
+        self.name = f"{found.name} {found.version}"
+        self.generation = found
+
+    async def ask(self) -> Generation:
+        """Ask the server what it is; a 2xx of `/ping` alone proves nothing, its headers do."""
+        try:
+            async with self._http().get(f"{self._url}/ping", timeout=aiohttp.ClientTimeout(ASK_WITHIN)) as answer:
+                version = answer.headers.get("X-Influxdb-Version", "").removeprefix("v")
+                build = answer.headers.get("X-Influxdb-Build", "")
+            async with self._http().get(f"{self._url}/health", timeout=aiohttp.ClientTimeout(ASK_WITHIN)) as answer:
+                healthy = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self._url} does not answer: {_words(error)}") from error
+        return _generation(version, build, healthy)
+
+    async def _write_v2(self, client: InfluxDBClientAsync, body: bytes) -> None:
+        try:
+            await client.write_api().write(self._table.database, record=body)
+        except ApiException as error:
+            retry = getattr(error, "retry_after", None)
+            raise _verdict(error.status or 0, str(error.body or error.reason), retry, self._table.database) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self._url}: {_words(error)}") from error
+
+    async def _write_v1(self, body: bytes) -> None:
+        address = f"{self._url}/write"
+        parameters = {"db": self._table.database, "precision": "n"}
+        try:
+            encoding = {"Content-Encoding": "gzip"} if self._table.compressed else {}
+            async with self._http().post(
+                address, params=parameters, data=body, headers=encoding, timeout=aiohttp.ClientTimeout(WRITE_WITHIN)
+            ) as answer:
+                if answer.status != 204:
+                    retry = answer.headers.get("Retry-After")
+                    raise _verdict(answer.status, await answer.text(), retry, self._table.database)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self._url}: {_words(error)}") from error
+
+    async def query(self, influxql: str) -> list[dict[str, Any]]:
+        """Ask in InfluxQL; gives the series as the server wrote them, stamps in nanoseconds."""
+        parameters = {"db": self._table.database, "epoch": "ns"}
+        try:
+            async with self._http().post(f"{self._url}/query", params=parameters, data={"q": influxql}) as answer:
+                if answer.status != 200:
+                    raise _verdict(answer.status, await answer.text(), None, self._table.database)
+                said = await answer.json()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self._url}: {_words(error)}") from error
+        (result,) = said["results"]
+        if "error" in result:
+            raise Refused(str(result["error"]))
+        series: list[dict[str, Any]] = result.get("series", [])
+        return series
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            headers, auth = {}, None
+            if self._token is not None and self._table.user is not None:
+                auth = aiohttp.BasicAuth(self._table.user, self._token)
+            elif self._token is not None:
+                headers["Authorization"] = f"Token {self._token}"
+            self._session = aiohttp.ClientSession(headers=headers, auth=auth)
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()  # type: ignore[no-untyped-call]  # the library left it untyped
+        if self._session is not None:
+            await self._session.close()
+
+
+def _generation(version: str, build: str, health: int) -> Generation:
+    match = re.match(r"(\d+)\.(\d+)", version)
+    if match is None:
+        # VictoriaMetrics names no version; whoever answers /health without one gets the newer door.
+        return Generation(
+            "VictoriaMetrics or compatible", version or "?", "/api/v2/write" if health != 404 else "/write"
+        )
+    major, minor = int(match[1]), int(match[2])
+    door = "/api/v2/write" if (major, minor) >= (1, 8) else "/write"
+    return Generation(f"InfluxDB{' ' + build if build else ''}", version, door)
+
+
+def _verdict(status: int, words: str, retry_after: object, database: str) -> SinkError:
+    """Put an answer other than 204 into the class that says what to do with the lines."""
+    said = f"{status} {' '.join(words.split())[:WORDS]}"
+    if status in {400, 422}:
+        return Refused(said)
+    if status == 413:
+        return TooLarge(said)
+    if status in {401, 403}:
+        return Misconfigured(f"the database refuses the token: {said}")
+    if status == 404:
+        return Misconfigured(f"there is no database or bucket {database!r}: {said}")
+    seconds = (
+        float(retry_after) if isinstance(retry_after, str | int | float) and str(retry_after).isdecimal() else None
+    )
+    return Unavailable(f"the database cannot store now: {said}", seconds)
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,254 @@
+"""Takes batches from MQTT, stores their lines, and acknowledges to the station what the database has. Keeps nothing.
+
+Any number of bridges may run, and any may die at any moment: a batch without acknowledgement comes again, and a line
+that is stored twice is stored once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections import OrderedDict, defaultdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from daq.bridge.sink import Misconfigured, SinkError, Unavailable, store
+from daq.road.batch import Ack, Batch, Malformed, Rejection, station_of, topic
+from daq.road.line_check import strange_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daq.bridge.sink import Sink
+    from daq.host.clock import Clock
+    from daq.road.mqtt import Connection, Message
+
+log = logging.getLogger(__name__)
+
+WRITE_LINES = 10_000
+"""Lines in one request at most; large requests cost the database less for each line."""
+WAITING_BYTES = 64 * 2**20
+"""Batches that wait in memory for the database; beyond it the oldest go, and their stations send them again."""
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 10.0
+PROOF_WITHIN = 3.0
+STATUS = 5.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a bridge has done since it started; published as its status."""
+
+    state: str = "starting"
+    stored: int = 0
+    rejected: int = 0
+    malformed: int = 0
+    given_up: int = 0
+    waiting_batches: int = 0
+    database: str = ""
+    last_error: str = ""
+
+
+class Bridge:
+    """One bridge between broker and database; `share` names the group of bridges that share the work, if any."""
+
+    def __init__(self, sink: Sink, name: str, share: str | None, clock: Clock) -> None:
+        self.name = name
+        self.counters = Counters(database=sink.name)
+        self.progress = clock.monotonic()
+        self._sink = sink
+        self._share = share
+        self._clock = clock
+        self._arrived = asyncio.Event()
+        self._waiting: OrderedDict[tuple[str, str, int], Batch] = OrderedDict()
+        self._waiting_bytes = 0
+        self._proof = asyncio.Event()
+
+    async def serve(self, connection: Connection) -> None:
+        """Work on one connection until it breaks; what waits then is sent again by its station."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._proof.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receive(connection))
+            group.create_task(self._store(connection))
+            group.create_task(self._tell(connection))
+            await self._subscribe(connection)
+
+    async def _subscribe(self, connection: Connection) -> None:
+        pattern = "daq/1/+/data"
+        if self._share is not None and await self._shares(connection):
+            pattern = f"$share/{self._share}/{pattern}"
+        await connection.subscribe(pattern)
+        self.counters.state = "ready"
+        log.info("bridge %s takes %s", self.name, pattern)
+
+    async def _shares(self, connection: Connection) -> bool:
+        """Prove shared subscriptions by a message to ourselves: some brokers grant them and deliver nothing."""
+        if connection.shares:
+            await connection.subscribe(f"$share/{self._share}-{self.name}/{self._probe}")
+            await connection.publish(self._probe, b"proof", 1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROOF_WITHIN):
+                    await self._proof.wait()
+        if not self._proof.is_set():
+            log.warning(
+                "%s does not share subscriptions: run one bridge only, or name share = false",
+                connection.place,
+            )
+        return self._proof.is_set()
+
+    @property
+    def _probe(self) -> str:
+        return f"daq/1/_probe/{self.name}"
+
+    async def _receive(self, connection: Connection) -> None:
+        async for message in connection.messages():
+            if message.topic == self._probe:
+                self._proof.set()
+                continue
+            try:
+                batch = _batch_of(message)
+            except Malformed as error:
+                self.counters.malformed += 1
+                log.warning("%s: thrown away, no batch of daq/1: %s", message.topic, error)
+                continue
+            self._keep(batch)
+            self._arrived.set()
+
+    def _keep(self, batch: Batch) -> None:
+        key = (batch.station, batch.epoch, batch.first)
+        if (same := self._waiting.pop(key, None)) is not None:  # sent again while it waits here
+            self._waiting_bytes -= _size(same)
+        self._waiting[key] = batch
+        self._waiting_bytes += _size(batch)
+        while self._waiting_bytes > WAITING_BYTES:
+            _, oldest = self._waiting.popitem(last=False)
+            self._waiting_bytes -= _size(oldest)
+            self.counters.given_up += 1
+
+    async def _store(self, connection: Connection) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                batches = self._take()
+                self.counters.waiting_batches = len(self._waiting)
+                for station, epoch, ack in await self._stored(batches):
+                    await connection.publish(topic(station, "ack"), ack.encode(), 1)
+                    log.debug("%s %s: acknowledged %s", station, epoch, ack.stored)
+                self.progress = self._clock.monotonic()
+
+    def _take(self) -> list[Batch]:
+        """Take batches of all stations in turn, so that one that sends a backlog keeps nobody waiting."""
+        turns: defaultdict[str, int] = defaultdict(int)
+        order = []
+        for key in self._waiting:
+            order.append((turns[key[0]], key))
+            turns[key[0]] += 1
+        taken: list[Batch] = []
+        lines = 0
+        for _, key in sorted(order, key=lambda one: one[0]):
+            batch = self._waiting[key]
+            if taken and lines + len(batch.lines) > WRITE_LINES:
+                break
+            taken.append(batch)
+            lines += len(batch.lines)
+            del self._waiting[key]
+            self._waiting_bytes -= _size(batch)
+        return taken
+
+    async def _stored(self, batches: Sequence[Batch]) -> list[tuple[str, str, Ack]]:
+        """Store what is good of `batches`, however long the database needs, and say so to each station."""
+        strange = [strange_lines(batch) for batch in batches]
+        lines = [
+            line
+            for batch, odd in zip(batches, strange, strict=True)
+            for place, line in enumerate(batch.lines)
+            if place not in odd
+        ]
+        refused = await self._persist(lines) if lines else {}
+        acks: dict[tuple[str, str], Ack] = {}
+        at = 0
+        for batch, odd in zip(batches, strange, strict=True):
+            rejected = dict(odd)
+            for place in range(len(batch.lines)):
+                if place not in odd:
+                    if at in refused:
+                        rejected[place] = refused[at]
+                    at += 1
+            self._count(batch, rejected)
+            known = acks.get((batch.station, batch.epoch), Ack(batch.epoch, (), (), self.name))
+            stored = [*known.stored, *_ranges(batch, rejected)]
+            words = [
+                *known.rejected,
+                *(Rejection(batch.first + place, said) for place, said in sorted(rejected.items())),
+            ]
+            acks[batch.station, batch.epoch] = Ack(batch.epoch, stored, words, self.name)
+        return [(station, epoch, ack) for (station, epoch), ack in acks.items()]
+
+    def _count(self, batch: Batch, rejected: dict[int, str]) -> None:
+        self.counters.stored += len(batch.lines) - len(rejected)
+        self.counters.rejected += len(rejected)
+        for place, words in rejected.items():
+            log.error("%s record %d is rejected: %s", batch.station, batch.first + place, words)
+
+    async def _persist(self, lines: Sequence[bytes]) -> dict[int, str]:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                refused = await store(self._sink, lines)
+            except SinkError as error:
+                self._alarm(error)
+                wait = error.retry_after if isinstance(error, Unavailable) and error.retry_after is not None else pause
+                await self._clock.sleep_until(self._clock.monotonic() + wait * random.uniform(0.7, 1.0))  # noqa: S311  # spreads bridges
+                pause = min(pause * 2, LONGEST_PAUSE)
+                self.progress = self._clock.monotonic()
+                continue
+            if self.counters.state != "ready":
+                log.info("%s stores again", self._sink.name)
+            self.counters.state, self.counters.last_error, self.counters.database = (
+                "ready",
+                "",
+                self._sink.name,
+            )
+            return refused
+
+    def _alarm(self, error: SinkError) -> None:
+        state = "misconfigured" if isinstance(error, Misconfigured) else "waiting"
+        if (state, str(error)) != (self.counters.state, self.counters.last_error):
+            level = logging.ERROR if state == "misconfigured" else logging.WARNING
+            log.log(level, "%s; nothing is acknowledged, the stations keep everything", error)
+        self.counters.state, self.counters.last_error = state, str(error)
+
+    async def _tell(self, connection: Connection) -> None:
+        while True:
+            self.counters.waiting_batches = len(self._waiting)
+            status = {"bridge": self.name, "at_ns": self._clock.utc_ns()} | asdict(self.counters)
+            await connection.publish(f"daq/1/_bridges/{self.name}", json.dumps(status).encode(), 1, retain=True)
+            await self._clock.sleep_until(self._clock.monotonic() + STATUS)
+
+
+def _batch_of(message: Message) -> Batch:
+    """Read a batch; Malformed where it is none, or comes on the topic of another station."""
+    batch = Batch.decode(message.payload)
+    if (sender := station_of(message.topic)) != batch.station:
+        raise Malformed(f"a batch of station {batch.station!r} on the topic of {sender!r}")
+    return batch
+
+
+def _size(batch: Batch) -> int:
+    return sum(map(len, batch.lines))
+
+
+def _ranges(batch: Batch, rejected: dict[int, str]) -> list[tuple[int, int]]:
+    """Give the ranges of a batch's records that are stored."""
+    ranges, start = [], 0
+    for place in [*sorted(rejected), len(batch.lines)]:
+        if place > start:
+            ranges.append((batch.first + start, batch.first + place - 1))
+        start = place + 1
+    return ranges

@@ -1,0 +1,94 @@
+"""What a person sees of a running demo: a live table on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from daq.road.mqtt import Connection
+
+REFRESH = 0.25
+LINE = 2.0
+_STYLE = {"good": "green", "unstable": "yellow"}
+
+
+@dataclass
+class View:
+    """The newest of everything that the station publishes."""
+
+    station: str
+    places: list[str]
+    newest: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
+
+    async def serve(self, connection: Connection) -> None:
+        """Listen to the live topics and the status of the station."""
+        await connection.subscribe(f"daq/1/{self.station}/live/#", 0)
+        await connection.subscribe(f"daq/1/{self.station}/status", 0)
+        async for message in connection.messages():
+            said = json.loads(message.payload)
+            match message.topic.split("/"):
+                case [_, _, _, "live", instrument, channel]:
+                    self.newest[instrument, channel] = said
+                case _:
+                    self.status = said
+
+    def table(self) -> Group:
+        """Draw everything."""
+        table = Table("instrument", "serial", "channel", box=None, header_style="bold", pad_edge=False)
+        table.add_column("value", justify="right")
+        for name in ("unit", "status"):
+            table.add_column(name)
+        for name in ("age", "readings"):
+            table.add_column(name, justify="right")
+        instruments = self.status.get("instruments", {})
+        for (instrument, channel), one in sorted(self.newest.items()):
+            known = instruments.get(instrument, {})
+            status = one["status"]
+            table.add_row(
+                instrument,
+                known.get("serial") or "-",
+                channel,
+                one["text"] or "-",
+                one["unit"],
+                Text(status, style=_STYLE.get(status, "red")),
+                f"{max(0.0, time.time() - one['at_ns'] / 1e9):.1f} s",
+                str(known.get("readings", "")),
+            )
+        head = Text("daq demo: simulated instruments, real wires", style="bold")
+        return Group(
+            head,
+            Text(),
+            table,
+            Text(),
+            *(Text(line, style="dim") for line in [self.counts(), *self.places, "Ctrl-C ends it"]),
+        )
+
+    def counts(self) -> str:
+        """Say where the records are."""
+        if "acquired" not in self.status:
+            return "waiting for the station …"
+        return "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(
+            **self.status
+        )
+
+    async def show(self, console: Console) -> None:
+        """Show it until cancelled."""
+        if console.is_terminal:
+            with Live(self.table(), console=console, auto_refresh=False) as live:
+                while True:
+                    await asyncio.sleep(REFRESH)
+                    live.update(self.table(), refresh=True)
+        while True:
+            await asyncio.sleep(LINE)
+            sys.stderr.write(f"daq: {self.counts()}\n")

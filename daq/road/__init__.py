@@ -1,0 +1,1 @@
+"""What travels between a station and a bridge, and how: records, their encoding, batches, acknowledgements, MQTT."""

@@ -1,0 +1,169 @@
+"""How a station is: as it says itself over MQTT, as it notes on its own road, and when it raises an alarm."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from daq import __version__
+from daq.road.reading import EventKind, Health
+
+if TYPE_CHECKING:
+    from daq.host.clock import Clock
+    from daq.spool.queue import Spool
+    from daq.station.publisher import Publisher
+    from daq.station.records import Station
+    from daq.station.supervision import Crew
+
+LEVELS = (50, 80, 95)
+"""Per cent of the spool's limit at which an alarm is raised."""
+CALM = 40
+RATE_OVER = 60.0
+"""Seconds over which the rate of records is taken."""
+DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
+
+
+class Monitor:
+    """Looks at every part of a station and changes none."""
+
+    def __init__(self, station: Station, spool: Spool, publisher: Publisher, crew: Crew, alarm_after: float) -> None:
+        """`alarm_after`: age in seconds of the oldest waiting record at which an alarm is raised."""
+        self.state = "online"
+        self.alarm_after = alarm_after
+        self.sync_s = 0.0
+        """Seconds that the disk takes to make a page durable, measured at the start."""
+        self._station = station
+        self._clock: Clock = station.clock
+        self._spool = spool
+        self._publisher = publisher
+        self._crew = crew
+        self._started = self._clock.monotonic()
+        self._acquired: deque[tuple[float, int]] = deque()
+        self._level = 0
+        self._late = False
+
+    @property
+    def waiting_bytes(self) -> float:
+        """Bytes of the spool that hold what the database does not have yet."""
+        return self._spool.ledger.spooled * self._spool.bytes_for_each
+
+    @property
+    def rate(self) -> float:
+        """Records a second, over the last minute."""
+        now = (self._clock.monotonic(), self._spool.committed)
+        if not self._acquired or now[0] - self._acquired[-1][0] >= 1.0:
+            self._acquired.append(now)
+        while len(self._acquired) > 2 and now[0] - self._acquired[0][0] > RATE_OVER:
+            self._acquired.popleft()
+        then = self._acquired[0]
+        return max(0.0, (now[1] - then[1]) / (now[0] - then[0])) if now[0] > then[0] else 0.0
+
+    @property
+    def full_in(self) -> float | None:
+        """Seconds until the spool is full if nothing is stored from now on; None where nothing comes."""
+        growth = self.rate * self._spool.bytes_for_each
+        return max(0.0, self._spool.capacity - self.waiting_bytes) / growth if growth else None
+
+    def status(self) -> dict[str, Any]:
+        """Give the health of the station, as published and as `daq status` shows it."""
+        spool, clock, full_in = self._spool, self._clock, self.full_in
+        number, link = spool.head
+        backfill = self._publisher.backfill
+        return {
+            "station": self._station.name,
+            "state": self.state,
+            "version": __version__,
+            "host": socket.gethostname(),
+            "epoch": spool.epoch,
+            "at_ns": clock.utc_ns(),
+            "clock": {"synchronised": self._station.synchronised},
+            "uptime_s": round(clock.monotonic() - self._started, 1),
+            **asdict(spool.ledger),
+            "head": {"seq": number, "sha256": link.hex()},
+            "spool": {
+                "used_bytes": spool.used,
+                "waiting_bytes": round(self.waiting_bytes),
+                "limit_bytes": spool.limit,
+                "capacity_bytes": spool.capacity,
+                "full_in_s": None if full_in is None else round(full_in),
+                "oldest_waiting_ns": spool.oldest_waiting or None,
+                "records_per_s": round(self.rate, 1),
+                "sync_ms": round(self.sync_s * 1000, 3),
+                "full": spool.full,
+                "trouble": spool.trouble,
+            },
+            "backfill": None
+            if backfill is None
+            else {"left": backfill.left, "of": backfill.begun_with, "records_per_s": round(backfill.rate)},
+            "resent_batches": self._publisher.resent,
+            "strange_acks": self._publisher.strange_acks,
+            "instruments": {
+                name: {
+                    "state": one.state,
+                    "serial": one.instrument.serial,
+                    "readings": one.readings,
+                    "errors": one.errors,
+                    "missed": one.missed,
+                    "restarts": one.restarts,
+                    "last_at_ns": one.last_at,
+                    "last_error": one.last_error,
+                }
+                for name, one in self._crew.followers.items()
+            },
+        }
+
+    def record(self) -> Health:
+        """Give the state of the station as a record for its own road, with the head of the hash chain as a witness."""
+        number, link = self._spool.head
+        followers = self._crew.followers.values()
+        numbers: dict[str, int | float] = {
+            "uptime_s": round(self._clock.monotonic() - self._started, 1),
+            **asdict(self._spool.ledger),
+            "spool_bytes": self._spool.used,
+            "waiting_bytes": round(self.waiting_bytes),
+            "resent_batches": self._publisher.resent,
+            "errors": sum(one.errors for one in followers),
+            "missed": sum(one.missed for one in followers),
+            "restarts": sum(one.restarts for one in followers),
+            "head_seq": number,
+        }
+        if (full_in := self.full_in) is not None:
+            numbers["full_in_s"] = float(round(full_in))
+        if self._station.synchronised is not None:
+            numbers["clock_synchronised"] = int(self._station.synchronised)
+        return Health(self._station.name, self._clock.utc_ns(), numbers, link.hex())
+
+    def raise_alarms(self) -> None:
+        """Say when the spool fills, when its oldest record has waited for long, and when either is over."""
+        fill = 100.0 * self.waiting_bytes / max(1, self._spool.capacity)
+        level = max((one for one in LEVELS if fill >= one), default=0)
+        waiting = f"{self._spool.ledger.spooled} records wait"
+        if level > self._level:
+            full_in = self.full_in
+            ahead = f"full in {in_words(full_in)} at this rate" if full_in else "nothing comes at this moment"
+            self._event(f"the spool is {fill:.0f} % full: {waiting}; {ahead}")
+            self._level = level
+        elif self._level and fill < CALM:
+            self._event(f"the spool has room again: {fill:.0f} % full, {waiting}")
+            self._level = 0
+        oldest = self._spool.oldest_waiting
+        age = (self._clock.utc_ns() - oldest) / 1e9 if oldest else 0.0
+        if age > self.alarm_after and not self._late:
+            self._event(f"the oldest record has waited for {in_words(age)}: {waiting}")
+            self._late = True
+        elif self._late and age < self.alarm_after:
+            self._event(f"no record waits for long any more: {waiting}")
+            self._late = False
+
+    def _event(self, text: str) -> None:
+        self._station.event(EventKind.FILL, text)
+
+
+def in_words(seconds: float) -> str:
+    """Write a time as a person says it: "3.2 d", "5.0 h", "12 min", "40 s"."""
+    for unit, name in ((DAY, "d"), (HOUR, "h")):
+        if seconds >= unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds / MINUTE:.0f} min" if seconds >= 2 * MINUTE else f"{seconds:.0f} s"

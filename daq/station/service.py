@@ -1,0 +1,335 @@
+"""The station as a service: config in, readings out, until a signal says stop; then drained, counted and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from daq import __version__
+from daq.config import ConfigError
+from daq.host import notify
+from daq.host.clock import NANOSECONDS, SystemClock
+from daq.host.signals import reload_signal, state_folder, stop_signals
+from daq.road.mqtt import Message, stay_connected
+from daq.road.reading import EventKind
+from daq.spool import disk
+from daq.spool.queue import Bounds, Spool, SpoolError
+from daq.station.acquisition import Follower
+from daq.station.control import Denied, door, socket_of
+from daq.station.health import Monitor, in_words
+from daq.station.installation import load_station, wire
+from daq.station.publisher import Publisher
+from daq.station.questions import Desk
+from daq.station.records import Station
+from daq.station.supervision import Crew
+from drivers.links import Wires
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from daq.config import SpoolTable, StationConfig
+    from daq.host.clock import Clock
+    from daq.road.batch import Rejection
+
+log = logging.getLogger(__name__)
+
+DRAIN = 10.0
+"""Seconds that a stopping station waits for the database to take what is left; the rest stays in the spool."""
+HEALTH = 60.0
+STUCK = 20.0
+"""Seconds without progress after which the watchdog is not fed any more."""
+STRANGE_ACKS = 60.0
+"""Seconds between two events that say how many acknowledgements were not believed."""
+CLOSED_FOR = 0.5
+"""Seconds between two runs of a station that are worth an event."""
+
+
+class StationService:
+    """One running station: its followers, its spool and its publisher."""
+
+    def __init__(self, config: StationConfig, clock: Clock, wires: Wires, path: Path | None = None) -> None:
+        """`path` is where the config is read again when a reload is asked for."""
+        table = config.spool
+        self.config = config
+        self.clock = clock
+        self.wires = wires
+        self.spool_path = table.path or state_folder() / "spool.sqlite"
+        self.spool = Spool(self.spool_path, table.limit, _bounds(table), table.ballast)
+        self.station = Station(config.station, self.spool, clock, floor=self.spool.latest_stamp)
+        self.crew = Crew(self.station, [self._follower(name) for name in config.instruments])
+        self.publisher = Publisher(config.station, self.spool, clock, self.status)
+        self.monitor = Monitor(self.station, self.spool, self.publisher, self.crew, table.alarm_after)
+        self.station.on_reading = self.publisher.show
+        self._path = path
+        self._desk = Desk(self.station, self.spool, self.publisher, self.monitor)
+        self._group: asyncio.TaskGroup | None = None
+        self._road: asyncio.Task[None] | None = None
+        self._waiting_readings = 0
+        self._trouble_since = 0
+        self._strange_acks: tuple[float, int] = (-STRANGE_ACKS, 0)
+        self.spool.on_trouble = self._troubled
+        self.spool.on_drop = self._dropped
+        self.spool.on_lost = self._lost
+        self.spool.on_new_epoch = self._began_again
+        self.spool.on_salvaged = self._salvaged
+        self.publisher.on_rejected = self._rejected
+        self.publisher.on_strange_ack = self._strange_ack
+
+    def _follower(self, name: str) -> Follower:
+        table = self.config.instruments[name]
+        return Follower(self.station, wire(name, table, self.wires), table.period, table.simulated)
+
+    def status(self) -> dict[str, Any]:
+        """Give the health of the station, as published and as `daq status` shows it."""
+        return self.monitor.status()
+
+    # -- what the spool and the publisher tell
+
+    def _troubled(self, what: str) -> None:
+        now = self.clock.utc_ns()
+        if what and not self._trouble_since:
+            self._trouble_since = now
+            log.error("spool: %s; records wait in memory", what)
+            self._last_trouble = what
+        elif not what and self._trouble_since:
+            since, self._trouble_since = self._trouble_since, 0
+            text = f"the disk of the spool refused to write: {self._last_trouble}; it writes again"
+            self.station.event(EventKind.DISK, text, at=since, until=now)
+
+    def _dropped(self, first: int, last: int) -> None:
+        text = f"the spool is full or too old: records {first} to {last} were given up before the database had them"
+        self.station.event(EventKind.DROP, text, missed=last - first + 1)
+
+    def _lost(self, seqs: list[int]) -> None:
+        some = ", ".join(str(seq) for seq in seqs[:10]) + (", …" if len(seqs) > 10 else "")
+        text = f"{len(seqs)} records are damaged on the disk and were set aside: {some}"
+        self.station.event(EventKind.QUARANTINE, text, missed=len(seqs))
+
+    def _rejected(self, rejected: Sequence[Rejection]) -> None:
+        first = rejected[0]
+        more = f", and {len(rejected) - 1} more" if len(rejected) > 1 else ""
+        text = f"the database rejects record {first.seq}{more}: {first.reason}"
+        self.station.event(EventKind.QUARANTINE, text[:1000], missed=len(rejected))
+
+    def _strange_ack(self, why: str) -> None:
+        """Report acknowledgements that change nothing, once a minute at most: anyone may send a thousand a second."""
+        (since, count), now = self._strange_acks, self.clock.monotonic()
+        if now - since >= STRANGE_ACKS:
+            self.station.event(EventKind.ACK, f"{count + 1} acknowledgements change nothing: {why}")
+            self._strange_acks = (now, 0)
+        else:
+            self._strange_acks = (since, count + 1)
+
+    def _began_again(self) -> None:
+        self.publisher.begin_again()
+        self.station.event(EventKind.DAMAGE, self.spool.damage or "the file of the spool was begun again")
+
+    def _salvaged(self, name: str, count: int) -> None:
+        self.station.event(EventKind.DAMAGE, f"{count} records that were not stored yet were read from {name}")
+
+    # -- running
+
+    def stuck(self) -> str | None:
+        """Name the part that has stopped moving; None while all do. Broker and database are none of these parts."""
+        if self.clock.monotonic() - self.spool.progress > STUCK:
+            return "the spool"
+        return self.crew.stuck
+
+    async def run(self, stop: asyncio.Event, reload: asyncio.Event | None = None) -> None:
+        """Acquire until `stop` is set, then drain; raises whatever a part of the station dies of."""
+        handlers = self._desk.handlers() | {"reload": self._reload_asked}
+        async with asyncio.TaskGroup() as group, door(socket_of(self.spool_path), handlers):
+            self._group = group
+            self._start_road()
+            group.create_task(self._watch_spool(), name="spool")
+            await self._say_what_was()
+            reading = group.create_task(self.crew.run(), name="acquisition")
+            duties = [
+                group.create_task(duty, name=name)
+                for name, duty in (
+                    ("health", self._note_health()),
+                    ("watchdog", self._feed_watchdog()),
+                    ("reload", self._reload_when(reload or asyncio.Event())),
+                )
+            ]
+            notify.ready(f"reading {len(self.crew.followers)} instruments")
+            await stop.wait()
+            notify.stopping()
+            self.monitor.state = "draining"
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+            self.station.end_refusal("the station stops")
+            self.station.event(EventKind.STOP, "asked to stop")
+            await self._drain()
+            for task in (*duties, self._road):
+                if task is not None:
+                    task.cancel()
+            self.monitor.state = "offline"
+            await self.publisher.say_goodbye()
+            with suppress(SpoolError):
+                self._waiting_readings = await self.spool.count_waiting(b"reading,")
+            await self.spool.close()
+        self._write_ledger()
+
+    async def _say_what_was(self) -> None:
+        """Say that a run begins, how the last one ended, and that nothing was read between the two."""
+        self.station.notice_synchronisation()
+        self.station.event(EventKind.START, f"daq {__version__}, {len(self.crew.followers)} instruments")
+        if self.spool.damage:
+            self.station.event(EventKind.DAMAGE, self.spool.damage)
+        now, since = self.clock.utc_ns(), self.spool.latest_stamp
+        if since and now - since > CLOSED_FOR * NANOSECONDS:
+            closed = (now - since) / NANOSECONDS
+            missed = sum(int(closed / one.period) for one in self.crew.followers.values())
+            how = "it had been asked to stop" if self.spool.ended_in_order else "it had ended without a stop"
+            text = f"the station did not run for {in_words(closed)}: {how}"
+            self.station.event(EventKind.GAP, text, at=since, until=now, missed=missed)
+        elif since > now:
+            ahead = in_words((since - now) / NANOSECONDS)
+            text = f"the wall clock is {ahead} behind the last record: stamps are held until it has caught up"
+            self.station.event(EventKind.CLOCK_STEP, text)
+        self.monitor.sync_s = await asyncio.to_thread(_sync_time, self.spool_path.parent)
+        if (room := self.spool.capacity) < self.config.spool.limit:
+            what = (
+                f"the disk of the spool has room for {room >> 20} MiB; its limit is {self.config.spool.limit >> 20} MiB"
+            )
+            self.station.event(EventKind.FILL, what)
+        if strange := disk.judgement(self.monitor.sync_s):
+            log.warning("%s: %s", self.spool_path.parent, strange)
+
+    def _start_road(self) -> None:
+        if self._group is not None:
+            self._road = self._group.create_task(self._publish(), name="publisher")
+
+    async def _publish(self) -> None:
+        name, payload = self.publisher.will
+        client = f"daq-{self.config.station}-{self.spool.epoch[:8]}"
+        will = Message(name, payload, qos=1, retain=True)
+        await stay_connected(self.config.broker, client, self.publisher.serve, will=will)
+
+    async def _restart_road(self) -> None:
+        if self._road is not None:
+            self._road.cancel()
+            await asyncio.wait([self._road], timeout=STUCK)
+        self._start_road()
+
+    async def _watch_spool(self) -> None:
+        await asyncio.shield(self.spool.finished)
+
+    async def _note_health(self) -> None:
+        """Put the state of the station on its own road, once a minute; look for alarms more often."""
+        while True:
+            self.station.keep(self.monitor.record())
+            for _ in range(12):
+                await self.clock.sleep_until(self.clock.monotonic() + HEALTH / 12)
+                self.monitor.raise_alarms()
+
+    async def _feed_watchdog(self) -> None:
+        while True:
+            if (part := self.stuck()) is None:
+                notify.watchdog()
+            else:
+                log.critical("%s has stopped moving; systemd will start this station again", part)
+            silent = self.clock.monotonic() - self.publisher.progress
+            if self.publisher.connected and silent > STUCK:
+                self.station.event(EventKind.RESTART, f"the publisher made no progress for {silent:.0f} s")
+                self.publisher.progress = self.clock.monotonic()
+                await self._restart_road()
+            ledger = self.spool.ledger
+            notify.status(f"{ledger.acquired} acquired, {ledger.stored} stored, {ledger.spooled} waiting")
+            await self.clock.sleep_until(self.clock.monotonic() + 2.0)
+
+    async def _drain(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await self.spool.flush()
+        deadline = self.clock.monotonic() + DRAIN
+        while self.spool.ledger.spooled and self.clock.monotonic() < deadline:
+            await self.clock.sleep_until(self.clock.monotonic() + 0.02)
+        if waiting := self.spool.ledger.spooled:
+            log.warning("%d records wait in the spool for the next start", waiting)
+
+    def _write_ledger(self) -> None:
+        """Leave the last count beside the spool, for whoever started this station."""
+        path = self.spool_path.with_name("ledger.json")
+        said = self.monitor.status() | {"waiting_readings": self._waiting_readings}
+        path.write_text(json.dumps(said, indent=1))
+
+    # -- another config
+
+    async def _reload_when(self, asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            notify.reloading()
+            with suppress(Denied):
+                await self._reload_asked({})
+            notify.ready(f"reading {len(self.crew.followers)} instruments")
+
+    async def _reload_asked(self, _: dict[str, Any]) -> dict[str, Any]:
+        if self._path is None:
+            raise Denied("this station has no config file")
+        try:
+            changed = await self.reload(load_station(self._path))
+        except ConfigError as error:
+            self.station.event(EventKind.RELOAD, f"refused, nothing was changed: {error}")
+            raise Denied(f"nothing was changed:\n{error}") from error
+        return {"changed": changed}
+
+    async def reload(self, new: StationConfig) -> list[str]:
+        """Take over what differs in `new`, and restart only that; ConfigError where it cannot be: nothing changes."""
+        old = self.config
+        if new.station != old.station or new.spool.path != old.spool.path:
+            raise ConfigError(["another station name or spool file needs a restart: systemctl restart daq"])
+        new.broker.password()
+        gone = [name for name in old.instruments if name not in new.instruments]
+        changed = [n for n, table in new.instruments.items() if n in old.instruments and table != old.instruments[n]]
+        added = [name for name in new.instruments if name not in old.instruments]
+        links = [self.crew.followers[name].instrument.link for name in (*gone, *changed)]
+        await self.crew.remove([*gone, *changed])
+        for link in links:
+            await self.wires.give_back(link)
+        self.config = new
+        for name in (*changed, *added):
+            self.crew.add(self._follower(name))
+        said = [f"{name} removed" for name in gone]
+        said += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
+        if new.spool != old.spool:
+            self.spool.set_bounds(new.spool.limit, _bounds(new.spool))
+            self.monitor.alarm_after = new.spool.alarm_after
+            said.append("spool changed")
+        if new.broker != old.broker:
+            await self._restart_road()
+            said.append("broker changed")
+        self.station.event(EventKind.RELOAD, ", ".join(said) or "nothing has changed")
+        return said
+
+
+def _bounds(table: SpoolTable) -> Bounds:
+    return Bounds(table.keep, table.keep_waiting, table.when_full)
+
+
+def _sync_time(folder: Path) -> float:
+    try:
+        return disk.sync_time(folder)
+    except OSError:
+        return 0.0  # the disk is full or worse, which the spool itself says
+
+
+async def run_station(config: StationConfig, path: Path | None = None) -> None:
+    """Run one station until SIGTERM or SIGINT; ConfigError or SpoolError where it cannot start."""
+    wires = Wires()
+    try:
+        service = StationService(config, SystemClock(), wires, path)
+        async with stop_signals() as stop, reload_signal() as reload:
+            await service.run(stop, reload)
+    finally:
+        await wires.close()
+
+
+__all__ = ["SpoolError", "StationService", "run_station"]

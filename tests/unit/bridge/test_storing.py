@@ -1,0 +1,64 @@
+"""A station that sends a backlog keeps no other station waiting at the bridge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daq.bridge.storing import WAITING_BYTES, WRITE_LINES, Bridge
+from daq.road.batch import Batch
+from tests.jumping_clock import JumpingClock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPOCH = "e" * 32
+LINE = b"x" * 100
+
+
+class Nowhere:
+    name = "nowhere"
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def bridge() -> Bridge:
+    return Bridge(Nowhere(), "b", None, JumpingClock())
+
+
+def batch(station: str, number: int, lines: int = 500) -> Batch:
+    return Batch(station, EPOCH, number * lines + 1, [LINE] * lines)
+
+
+def test_stations_take_turns() -> None:
+    made = bridge()
+    for number in range(60):
+        made._keep(batch("flood", number))
+    made._keep(batch("calm", 0))
+    taken = made._take()
+    assert [one.station for one in taken[:2]] == ["flood", "calm"]
+    assert sum(len(one.lines) for one in taken) <= WRITE_LINES
+    assert [one.first for one in taken if one.station == "flood"] == sorted(
+        one.first for one in taken if one.station == "flood"
+    )
+
+
+def test_batch_that_comes_again_while_it_waits_is_stored_once() -> None:
+    made = bridge()
+    for _ in range(3):
+        made._keep(batch("lab", 7))
+    assert [one.first for one in made._take()] == [3_501]
+    assert made._take() == []
+
+
+def test_memory_is_bounded_and_what_goes_is_counted() -> None:
+    made = bridge()
+    size = len(LINE) * 500
+    count = WAITING_BYTES // size + 10
+    for number in range(count):
+        made._keep(batch("lab", number))
+    assert made.counters.given_up == 10
+    assert made._take()[0].first == 10 * 500 + 1, "the oldest go: their station sends them again"
