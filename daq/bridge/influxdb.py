@@ -1,4 +1,4 @@
-"""The InfluxDB sink: asks the server what it is, and writes by the door that this generation has.
+"""The InfluxDB sink: asks the server what it is, and writes at the path that this generation has.
 
 InfluxDB 1.8 and newer, 2, 3 and VictoriaMetrics take `/api/v2/write`, through influxdb-client's async writer with ready
 bytes. The 1.x that Debian and Ubuntu ship knows only `/write`. The client's batching writer is never used: after some
@@ -37,11 +37,11 @@ WORDS = 500
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a server is; `door` is the path that it takes lines at."""
+    """What a server is; `write_path` is the path that it takes lines at."""
 
     name: str
     version: str
-    door: str
+    write_path: str
 
 
 class InfluxDb:
@@ -70,7 +70,7 @@ class InfluxDb:
 
     async def _prepare(self) -> None:
         found = await self.ask()
-        if found.door == "/api/v2/write":
+        if found.write_path == "/api/v2/write":
             self._client = InfluxDBClientAsync(
                 self._url, self._token or "", org=self._table.org or "-", timeout=round(WRITE_WITHIN * 1000)
             )
@@ -78,7 +78,7 @@ class InfluxDb:
                 self._client.api_client.set_default_header("Content-Encoding", "gzip")  # type: ignore[no-untyped-call]
         elif self._table.create:
             await self.query(f'CREATE DATABASE "{self._table.database}"')
-        log.info("%s is %s %s and takes lines at %s", self._url, found.name, found.version, found.door)
+        log.info("%s is %s %s and takes lines at %s", self._url, found.name, found.version, found.write_path)
         self.name = f"{found.name} {found.version}"
         self.generation = found
 
@@ -154,13 +154,13 @@ class InfluxDb:
 def _generation(version: str, build: str, health: int) -> Generation:
     match = re.match(r"(\d+)\.(\d+)", version)
     if match is None:
-        # VictoriaMetrics names no version; whoever answers /health without one gets the newer door.
+        # VictoriaMetrics names no version; whoever answers /health without one gets the newer path.
         return Generation(
             "VictoriaMetrics or compatible", version or "?", "/api/v2/write" if health != 404 else "/write"
         )
     major, minor = int(match[1]), int(match[2])
-    door = "/api/v2/write" if (major, minor) >= (1, 8) else "/write"
-    return Generation(f"InfluxDB{' ' + build if build else ''}", version, door)
+    write_path = "/api/v2/write" if (major, minor) >= (1, 8) else "/write"
+    return Generation(f"InfluxDB{' ' + build if build else ''}", version, write_path)
 
 
 def _verdict(status: int, words: str, retry_after: object, database: str) -> SinkError:

@@ -42,7 +42,7 @@ class Reach(Protocol):
 
 
 class Asked:
-    """A station that runs, by its door."""
+    """A station that runs, by its control socket."""
 
     running = True
 
@@ -66,8 +66,8 @@ class Asked:
         """Ask for the ends of the chain."""
         said = control.ask(self._path, "bounds")
         dropped = [(first, last, bytes.fromhex(link) if link else None) for first, last, link in said["dropped"]]
-        start_link, head_link = bytes.fromhex(said["start_link"]), bytes.fromhex(said["head_link"])
-        bounds = Bounds(said["epoch"], said["start"], start_link, said["head"], head_link, dropped)
+        start_digest, head_digest = bytes.fromhex(said["start_digest"]), bytes.fromhex(said["head_digest"])
+        bounds = Bounds(said["epoch"], said["start"], start_digest, said["head"], head_digest, dropped)
         return bounds, [(first, last) for first, last in said["stored"]]
 
     def rows(self, after: int, start: int, end: int) -> list[Row]:
@@ -127,7 +127,7 @@ def reach(spool: Path) -> Iterator[Reach]:
         yield Asked(place)
         return
     file = SpoolFile(
-        spool, 2**40, may_begin_again=False
+        spool, 2**40, may_begin_epoch=False
     )  # a limit is the station's affair: nothing is written here that grows
     try:
         yield Opened(file)

@@ -115,7 +115,7 @@ class _Walk:
         self._bounds = bounds
         self._witnesses = witnesses
         self._report = report
-        self._before = (bounds.start, bounds.start_link)
+        self._before = (bounds.start, bounds.start_digest)
 
     def look_at(self, rows: list[Row]) -> None:
         """Check checksums, links, and the heads that others have kept."""
@@ -125,12 +125,12 @@ class _Walk:
                 self._report.findings.append(Finding(row.seq, "changed: its checksum does not fit"))
             if (witness := self._witnesses.get(row.seq)) is not None:
                 self._report.heads += 1
-                if row.link is None or row.link.hex() != witness:
+                if row.digest is None or row.digest.hex() != witness:
                     text = "the database has kept another head of the chain: this or an earlier record was changed"
                     self._report.findings.append(Finding(row.seq, text))
         inside = [row for row in rows if row.seq > self._bounds.start]
         if inside:
-            self._follow(inside, inside[-1].seq, inside[-1].link or b"")
+            self._follow(inside, inside[-1].seq, inside[-1].digest or b"")
 
     def _follow(self, rows: list[Row], head: int, link: bytes) -> None:
         epoch, dropped = self._bounds.epoch, self._bounds.dropped
@@ -141,8 +141,8 @@ class _Walk:
 
     def end(self) -> None:
         """Check that the last row is the head."""
-        if self._before != (self._bounds.head, self._bounds.head_link):
-            self._follow([], self._bounds.head, self._bounds.head_link)
+        if self._before != (self._bounds.head, self._bounds.head_digest):
+            self._follow([], self._bounds.head, self._bounds.head_digest)
         self._report.findings.sort(key=lambda one: one.seq)
 
 

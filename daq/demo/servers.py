@@ -102,7 +102,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Address of its HTTP door, where it has one."""
+        """Its HTTP address, where it has one."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -231,7 +231,7 @@ class InfluxDb1(Server):
     token: str | None = None
 
     def command(self) -> Sequence[str]:
-        """Write a configuration that keeps everything in the folder and opens one HTTP door only."""
+        """Write a configuration that keeps everything in the folder and listens at one HTTP address only."""
         path = self.folder / "influxdb.conf"
         path.write_text(
             "reporting-disabled = true\n"

@@ -23,13 +23,13 @@ class Row:
     at: int
     line: bytes
     crc: int
-    link: bytes | None
+    digest: bytes | None
 
     @property
     def whole(self) -> bool:
         """Whether the checksum fits; before there was a chain it stood for the line alone."""
         try:
-            if self.link is None:
+            if self.digest is None:
                 return zlib.crc32(self.line) == self.crc
             return checksum(self.seq, self.at, self.line) == self.crc
         except TypeError:  # a bit that turned has made a number of a line, or a text of a stamp
@@ -38,16 +38,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a file says of its chain: it begins behind record `start` with `start_link` and ends at `head`.
+    """What a file says of its chain: it begins behind record `start` with `start_digest` and ends at `head`.
 
     `dropped` are ranges that the station gave up, each with the link of its last record.
     """
 
     epoch: str
     start: int
-    start_link: bytes
+    start_digest: bytes
     head: int
-    head_link: bytes
+    head_digest: bytes
     dropped: Sequence[tuple[int, int, bytes | None]] = ()
 
 
@@ -69,30 +69,30 @@ def genesis(epoch: str) -> bytes:
     return hashlib.sha256(b"daq/1 " + epoch.encode()).digest()
 
 
-def link(previous: bytes, seq: int, at: int, line: bytes) -> bytes:
+def next_digest(previous: bytes, seq: int, at: int, line: bytes) -> bytes:
     """Give the SHA-256 link of a record that follows the record with the link `previous`."""
     return hashlib.sha256(b"%b%d %d %b" % (previous, seq, at, line)).digest()
 
 
 def check(rows: Iterable[Row], bounds: Bounds) -> Iterator[Finding]:
     """Follow the chain through all rows behind `bounds.start`, in order of number; gives what does not fit."""
-    before, expected = bounds.start_link, bounds.start + 1
+    before, expected = bounds.start_digest, bounds.start + 1
     sure = True
     for row in rows:
         if row.seq > expected:
             before, sure, found = _across(expected, row.seq, before, bounds)
             yield from found
-        if row.link is None:
+        if row.digest is None:
             yield Finding(row.seq, "its link of the chain was removed")
         elif not row.whole:
             yield Finding(row.seq, "changed: its checksum does not fit")
-        elif sure and link(before, row.seq, row.at, row.line) != row.link:
+        elif sure and next_digest(before, row.seq, row.at, row.line) != row.digest:
             yield Finding(row.seq, f"changed: it does not follow from record {row.seq - 1}")
-        before, sure, expected = row.link or b"", row.link is not None, row.seq + 1
+        before, sure, expected = row.digest or b"", row.digest is not None, row.seq + 1
     if expected <= bounds.head:
         before, sure, found = _across(expected, bounds.head + 1, before, bounds)
         yield from found
-    if sure and before != bounds.head_link:
+    if sure and before != bounds.head_digest:
         yield Finding(bounds.head, "the head of the chain is not the link of the last record")
 
 

@@ -50,13 +50,13 @@ class SpoolFile:
     `latest_stamp` the latest stamp (UTC ns) among the newest rows (0: none), `newest_line` the last line.
     """
 
-    def __init__(self, path: Path, limit: int, *, may_begin_again: bool = True) -> None:
+    def __init__(self, path: Path, limit: int, *, may_begin_epoch: bool = True) -> None:
         """Open or create `path` (at most `limit` bytes); SpoolError where it is in use or cannot be opened.
 
-        Who only looks at a file lets it lie where it is damaged: not `may_begin_again`.
+        Who only looks at a file lets it lie where it is damaged: not `may_begin_epoch`.
         """
         self.path = path
-        self._may_begin_again = may_begin_again
+        self._may_begin_epoch = may_begin_epoch
         self.damage = ""
         self._limit = limit
         self._lock = schema.lock(path)
@@ -81,16 +81,16 @@ class SpoolFile:
             self._connection = schema.connect(self.path, self._limit)
             schema.check(self._connection, self.path)
             self._load()
-            if self._may_begin_again:
+            if self._may_begin_epoch:
                 schema.check_writing(self._connection, self.path)
             if earlier := self.aside:
                 self.damage = f"{earlier[0].name} was set aside earlier, as damaged, and is now read"
         except sqlite3.DatabaseError as error:
-            if not (self._may_begin_again and schema.is_damage(error, at_start=True)):
+            if not (self._may_begin_epoch and schema.is_damage(error, at_start=True)):
                 raise
-            self.begin_again(str(error))
+            self.begin_epoch(str(error))
 
-    def begin_again(self, why: str) -> None:
+    def begin_epoch(self, why: str) -> None:
         """Set a damaged file aside and begin a new one; what it still holds is read from it afterwards."""
         if hasattr(self, "_connection"):
             with suppress(sqlite3.Error):
@@ -105,11 +105,11 @@ class SpoolFile:
         heads = sealed(self._connection, "SELECT * FROM head")
         if len(heads) != 1:
             raise schema.damage(f"{len(heads)} heads")
-        epoch, last, link, pruned, start, start_link = heads[0]
+        epoch, last, link, pruned, start, start_digest = heads[0]
         self.epoch = str(epoch)
         self.head: tuple[int, bytes] = (last, link)
         self.pruned = int(pruned)
-        self._chain: tuple[int, bytes] = (start, start_link)
+        self._chain: tuple[int, bytes] = (start, start_digest)
         self.stored = Ranges(sealed(self._connection, "SELECT * FROM stored ORDER BY first"))
         dropped = sealed(self._connection, "SELECT * FROM dropped ORDER BY first")
         self.dropped = Ranges((first, last) for first, last, _ in dropped)
@@ -163,7 +163,7 @@ class SpoolFile:
         """Write rows with checksum and link, and the new head of the chain; gives its link."""
         (_, link), written = self.head, []
         for seq, at, line in rows:
-            link = chain.link(link, seq, at, line)
+            link = chain.next_digest(link, seq, at, line)
             written.append((seq, at, line, chain.checksum(seq, at, line), link))
         if written:
             self._connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", written)

@@ -17,9 +17,9 @@ from daq.spool import salvage
 from daq.spool.disk import Ballast, free_bytes
 from daq.spool.file import SpoolFile, SpoolFull
 from daq.spool.schema import SpoolError
-from daq.spool.writer import COMMIT_ROWS, Bounds, Writer
+from daq.spool.writer import COMMIT_ROWS, Retention, Writer
 
-__all__ = ["Bounds", "Ledger", "Spool", "SpoolError", "SpoolFull"]
+__all__ = ["Ledger", "Retention", "Spool", "SpoolError", "SpoolFull"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,14 +58,14 @@ class Spool:
     with the name of a damaged file and how many records were taken over from it.
     """
 
-    def __init__(self, path: Path, limit: int, bounds: Bounds | None = None, ballast: int = 0) -> None:
+    def __init__(self, path: Path, limit: int, retention: Retention | None = None, ballast: int = 0) -> None:
         """Open `path`, at most `limit` bytes, with a ballast of so many bytes beside it. Raises SpoolError."""
         file = SpoolFile(path, limit)
         loop = asyncio.get_running_loop()
         weight = Ballast(path.with_name(path.name + ".ballast"), ballast)
         self.limit = limit
         self.finished: asyncio.Future[None] = loop.create_future()
-        self._writer = Writer(file, bounds or Bounds(), weight, self, loop, self.finished)
+        self._writer = Writer(file, retention or Retention(), weight, self, loop, self.finished)
         self._writer.used, self._writer.free = file.used, free_bytes(path.parent)
         self._file = file
         self._recent: dict[int, bytes] = {}
@@ -81,10 +81,10 @@ class Spool:
         self.on_lost: Callable[[list[int]], None] = _nothing_with
         self.on_new_epoch: Callable[[], None] = _nothing
         self.on_salvaged: Callable[[str, int], None] = _nothing_with
-        self._begin()
+        self._adopt_epoch()
         self._writer.start()
 
-    def _begin(self) -> None:
+    def _adopt_epoch(self) -> None:
         file = self._file
         self.epoch, self.damage, self.committed = file.epoch, file.damage, file.last
         self._quarantined = Ranges(file.quarantined)
@@ -204,10 +204,10 @@ class Spool:
         """Number and link of the last committed record: the head of the hash chain."""
         return self._file.head
 
-    def set_bounds(self, limit: int, bounds: Bounds) -> None:
-        """Keep to other bounds from now on."""
+    def set_retention(self, limit: int, retention: Retention) -> None:
+        """Keep another limit and for another time from now on."""
         self.limit = limit
-        self._writer.bounds = bounds
+        self._writer.retention = retention
         self._writer.submit(lambda file: file.limit_to(limit))
 
     async def do(self, run: Callable[[SpoolFile], T]) -> T:
@@ -293,14 +293,14 @@ class Spool:
         self.trouble = what
         self.on_trouble(what)
 
-    def began_again(self, rows: list[tuple[int, int, bytes]]) -> None:
+    def new_epoch(self, rows: list[tuple[int, int, bytes]]) -> None:
         """Take the new file for the old one: what was not committed gets numbers of the new epoch."""
         waiting = [*rows, *self._writer.pending]
         for queue in (self._writer.pending, self._writer.stored, self._writer.rejected):
             queue.clear()
         self._recent.clear()
         self._ahead.clear()
-        self._begin()
+        self._adopt_epoch()
         for _, at, line in waiting:
             self._writer.pending.append((self._next, at, salvage.renumbered(line, self._next, self.epoch)))
             self._next += 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEP = 1_000
 """Rows asked for at once."""
 
-HEADER, PAGE = 100, 4096
+FILE_HEADER, PAGE = 100, 4096
 _ALWAYS = {
     0: b"SQLite format 3\0" + PAGE.to_bytes(2, "big") + bytes([2, 2, 0, 64, 32, 32]),
     44: (4).to_bytes(4, "big"),  # schema format
@@ -67,8 +67,8 @@ def mend_header(path: Path) -> bool:
     Header", sqlite.org/fileformat2.html.
     """
     with path.open("r+b") as file:
-        found = file.read(HEADER)
-        if len(found) < HEADER:
+        found = file.read(FILE_HEADER)
+        if len(found) < FILE_HEADER:
             return False
         right = bytearray(found)
         for place, bytes_there in _ALWAYS.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAGIC = 0x377F0682
-HEADER, FRAME_HEADER = 32, 24
+LOG_HEADER, FRAME_HEADER = 32, 24
 TORN = 1
 """Commits behind the end that a power cut explains."""
 
@@ -27,13 +27,13 @@ def commits(path: Path) -> list[int]:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    if len(data) < HEADER + FRAME_HEADER:
+    if len(data) < LOG_HEADER + FRAME_HEADER:
         return []
     page_size, salts = struct.unpack_from(">I4x8s", data, 8)
-    if not _sound(data[:HEADER]):  # the header itself is damaged: the first frame says what it said
-        salts = data[HEADER + 8 : HEADER + 16]
+    if not _sound(data[:LOG_HEADER]):  # the header itself is damaged: the first frame says what it said
+        salts = data[LOG_HEADER + 8 : LOG_HEADER + 16]
         page_size = 4096
-    places = range(HEADER, len(data) - FRAME_HEADER + 1, FRAME_HEADER + page_size)
+    places = range(LOG_HEADER, len(data) - FRAME_HEADER + 1, FRAME_HEADER + page_size)
     return [
         number
         for number, place in enumerate(places, 1)

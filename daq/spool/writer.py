@@ -65,7 +65,7 @@ class Listener(Protocol):
     def troubled(self, what: str) -> None:
         """Note why the disk refuses to write, while rows wait in memory; empty: it writes again."""
 
-    def began_again(self, rows: list[tuple[int, int, bytes]]) -> None:
+    def new_epoch(self, rows: list[tuple[int, int, bytes]]) -> None:
         """Note that the file has another epoch; `rows` were not committed and need new numbers."""
 
     def salvaged(self, rows: list[tuple[int, bytes]]) -> int:
@@ -76,7 +76,7 @@ class Listener(Protocol):
 
 
 @dataclass
-class Bounds:
+class Retention:
     """How much a spool keeps: `keep` seconds after a row was stored, `keep_waiting` seconds (or for ever) before it."""
 
     keep: float = 30 * 86400.0
@@ -112,7 +112,7 @@ class Writer:
     """The one thread that touches the file."""
 
     file: SpoolFile
-    bounds: Bounds
+    retention: Retention
     ballast: Ballast
     listener: Listener
     loop: asyncio.AbstractEventLoop
@@ -285,14 +285,14 @@ class Writer:
         epoch, hopeless = self.file.epoch, self._hopeless
         self._hopeless = ""
         if hopeless:
-            self.file.begin_again(hopeless)
+            self.file.begin_epoch(hopeless)
         else:
             self.file.reopen()
         self._broken = False
         if self.file.epoch != epoch:
             self._begin_salvage()
             done = threading.Event()
-            self._tell(self.listener.began_again, changes.rows)
+            self._tell(self.listener.new_epoch, changes.rows)
             self._tell(done.set)
             while not done.wait(0.1) and not self.loop.is_closed():
                 self.progress = time.monotonic()
@@ -367,7 +367,7 @@ class Writer:
         while self.file.beyond_limit(relieved=self._full):
             if self.file.prune(before=time.time_ns()):
                 continue
-            if self.bounds.when_full == "refuse_new":
+            if self.retention.when_full == "refuse_new":
                 if not self._full:
                     self._full = True
                     self._tell(lambda: self.listener.filled(full=True))
@@ -384,7 +384,7 @@ class Writer:
             if self.file.is_limit(changes):
                 if self.file.prune(before=time.time_ns()):
                     return True
-                return self.bounds.when_full == "drop_oldest" and self._drop(FOREVER)
+                return self.retention.when_full == "drop_oldest" and self._drop(FOREVER)
             if self.ballast.give_up():
                 self._troubled = True
                 self._tell(self.listener.troubled, "the disk is full: its ballast was given up")
@@ -412,10 +412,10 @@ class Writer:
     def _look_after_file(self) -> None:
         try:
             now = time.time_ns()
-            while self.file.prune(before=now - round(self.bounds.keep * 1e9)) and not self.pending:
+            while self.file.prune(before=now - round(self.retention.keep * 1e9)) and not self.pending:
                 pass
-            if self.bounds.keep_waiting is not None:
-                while self._drop(now - round(self.bounds.keep_waiting * 1e9)) and not self.pending:
+            if self.retention.keep_waiting is not None:
+                while self._drop(now - round(self.retention.keep_waiting * 1e9)) and not self.pending:
                     pass
             self._audit()
             self.used, self.free = self.file.used, free_bytes(self.file.path.parent)

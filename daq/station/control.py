@@ -1,4 +1,4 @@
-"""The door of a running station for its own machine: one JSON question, one JSON answer, over a UNIX socket.
+"""The control socket of a running station, for its own machine: one JSON question, one JSON answer, over a UNIX socket.
 
 The socket lies beside the spool and only the station's user (and root) may open it: a spool has one owner, so whoever
 wants to know or change something of it asks that owner.
@@ -31,12 +31,12 @@ class Denied(Exception):
 
 
 def socket_of(spool: Path) -> Path:
-    """Give the place of the door of the station that owns this spool."""
+    """Give the place of the control socket of the station that owns this spool."""
     return spool.with_name(spool.name + ".socket")
 
 
 @asynccontextmanager
-async def door(
+async def serve_control(
     path: Path, handlers: Mapping[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]
 ) -> AsyncIterator[None]:
     """Answer questions at `path` for as long as the context lasts; each has the name of a handler under "do"."""

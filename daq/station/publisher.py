@@ -101,9 +101,9 @@ class Publisher:
         self._work = asyncio.Event()
         self._live: dict[Series, Reading] = {}
         spool.on_commit = self._work.set
-        self.begin_again()
+        self.begin_epoch()
 
-    def begin_again(self) -> None:
+    def begin_epoch(self) -> None:
         """Forget what was sent: the spool has another epoch."""
         self._next = 1
         self._newest: tuple[int, int] | None = None  # while there is a backlog: where the newest began, and the next

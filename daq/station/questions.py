@@ -69,9 +69,9 @@ class Desk:
         return {
             "epoch": bounds.epoch,
             "start": bounds.start,
-            "start_link": bounds.start_link.hex(),
+            "start_digest": bounds.start_digest.hex(),
             "head": bounds.head,
-            "head_link": bounds.head_link.hex(),
+            "head_digest": bounds.head_digest.hex(),
             "dropped": [[first, last, link.hex() if link else None] for first, last, link in bounds.dropped],
             "stored": list(await _or_denied(self._spool.do(lambda file: list(file.stored)))),
         }
@@ -81,7 +81,7 @@ class Desk:
         found = await _or_denied(self._spool.do(lambda file: file.rows(after, ROWS, start, end)))
         return {
             "rows": [
-                [row.seq, row.at, row.line.decode("latin-1"), row.crc, row.link.hex() if row.link else None]
+                [row.seq, row.at, row.line.decode("latin-1"), row.crc, row.digest.hex() if row.digest else None]
                 for row in found
             ]
         }

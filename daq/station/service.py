@@ -16,9 +16,9 @@ from daq.host.signals import reload_signal, state_folder, stop_signals
 from daq.road.mqtt import Message, stay_connected
 from daq.road.reading import EventKind
 from daq.spool import disk
-from daq.spool.queue import Bounds, Spool, SpoolError
+from daq.spool.queue import Retention, Spool, SpoolError
 from daq.station.acquisition import Follower
-from daq.station.control import Denied, door, socket_of
+from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
 from daq.station.installation import load_station, wire
 from daq.station.publisher import Publisher
@@ -58,7 +58,7 @@ class StationService:
         self.clock = clock
         self.wires = wires
         self.spool_path = table.path or state_folder() / "spool.sqlite"
-        self.spool = Spool(self.spool_path, table.limit, _bounds(table), table.ballast)
+        self.spool = Spool(self.spool_path, table.limit, _retention(table), table.ballast)
         self.station = Station(config.station, self.spool, clock, floor=self.spool.latest_stamp)
         self.crew = Crew(self.station, [self._follower(name) for name in config.instruments])
         self.publisher = Publisher(config.station, self.spool, clock, self.status)
@@ -74,7 +74,7 @@ class StationService:
         self.spool.on_trouble = self._troubled
         self.spool.on_drop = self._dropped
         self.spool.on_lost = self._lost
-        self.spool.on_new_epoch = self._began_again
+        self.spool.on_new_epoch = self._new_epoch
         self.spool.on_salvaged = self._salvaged
         self.publisher.on_rejected = self._rejected
         self.publisher.on_strange_ack = self._strange_ack
@@ -124,8 +124,8 @@ class StationService:
         else:
             self._strange_acks = (since, count + 1)
 
-    def _began_again(self) -> None:
-        self.publisher.begin_again()
+    def _new_epoch(self) -> None:
+        self.publisher.begin_epoch()
         self.station.event(EventKind.DAMAGE, self.spool.damage or "the file of the spool was begun again")
 
     def _salvaged(self, name: str, count: int) -> None:
@@ -142,7 +142,7 @@ class StationService:
     async def run(self, stop: asyncio.Event, reload: asyncio.Event | None = None) -> None:
         """Acquire until `stop` is set, then drain; raises whatever a part of the station dies of."""
         handlers = self._desk.handlers() | {"reload": self._reload_asked}
-        async with asyncio.TaskGroup() as group, door(socket_of(self.spool_path), handlers):
+        async with asyncio.TaskGroup() as group, serve_control(socket_of(self.spool_path), handlers):
             self._group = group
             self._start_road()
             group.create_task(self._watch_spool(), name="spool")
@@ -300,7 +300,7 @@ class StationService:
         said = [f"{name} removed" for name in gone]
         said += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
         if new.spool != old.spool:
-            self.spool.set_bounds(new.spool.limit, _bounds(new.spool))
+            self.spool.set_retention(new.spool.limit, _retention(new.spool))
             self.monitor.alarm_after = new.spool.alarm_after
             said.append("spool changed")
         if new.broker != old.broker:
@@ -310,8 +310,8 @@ class StationService:
         return said
 
 
-def _bounds(table: SpoolTable) -> Bounds:
-    return Bounds(table.keep, table.keep_waiting, table.when_full)
+def _retention(table: SpoolTable) -> Retention:
+    return Retention(table.keep, table.keep_waiting, table.when_full)
 
 
 def _sync_time(folder: Path) -> float:

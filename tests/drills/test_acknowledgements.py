@@ -40,7 +40,7 @@ from daq.spool import file as spool_file
 from daq.spool import queue as spool_module
 from daq.spool import writer as spool_writer
 from daq.spool.file import DAMAGED_ROW
-from daq.spool.queue import Bounds, Ledger, Spool, SpoolFull
+from daq.spool.queue import Ledger, Retention, Spool, SpoolFull
 from daq.spool.writer import IDLE, LINGER, Writer
 from daq.station import publisher as publisher_module
 from daq.station.publisher import Publisher
@@ -330,7 +330,7 @@ class Machine(RuleBasedStateMachine):
         self.publisher = Publisher("lab", spool, self.clock, dict)
         spool.on_drop = self.dropped
         spool.on_lost = self.lost
-        spool.on_new_epoch = self.publisher.begin_again
+        spool.on_new_epoch = self.publisher.begin_epoch
         spool.on_salvaged = lambda _, __: None
         self.publisher.on_strange_ack = lambda _: self.count("strange acks")
         self.sent: set[int] = set()
@@ -536,7 +536,7 @@ class Machine(RuleBasedStateMachine):
         self, *, small: bool, refuse: bool, keep: float, keep_waiting: float | None, whole: bool, fragile: bool
     ) -> None:
         self.limit = SMALL_FILE if small else GIB
-        self.bounds = Bounds(keep, keep_waiting, "refuse_new" if refuse else "drop_oldest")
+        self.bounds = Retention(keep, keep_waiting, "refuse_new" if refuse else "drop_oldest")
         self.database.whole = whole
         self.fragile = fragile
 

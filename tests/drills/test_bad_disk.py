@@ -271,7 +271,7 @@ class Outcome:
     files: int = 0
     sound: int = 0
     set_aside: int = 0
-    began_again: int = 0
+    new_epoch: int = 0
     lost: int = 0
     slowest: float = 0.0
 
@@ -299,7 +299,7 @@ async def survives(folder: Path, lines: dict[bytes, bytes], outcome: Outcome) ->
     lost = waited - (len(got) - 1)
     outcome.files += 1
     if spool.damage:
-        outcome.began_again += 1
+        outcome.new_epoch += 1
         outcome.lost += max(0, lost)
     elif ledger.quarantined > 1:
         outcome.set_aside += 1
@@ -337,14 +337,14 @@ async def test_turned_bits(tmp_path: Path) -> None:
     slowest = max(outcome.slowest, header.slowest)
     assert slowest < STARTS_WITHIN
     assert outcome.set_aside
-    assert outcome.began_again
+    assert outcome.new_epoch
     note(
         "R9 bits",
         claim="bits that turn in the file are found, and never sent as good; the station acquires again at once",
         aim="starts within 5 s in 100 %; turned rows found in 100 %",
         seen=f"{outcome.files} files with 1 to 64 turned bits (in the database and in the write-ahead log), and each "
         f"of {header.files} bits of the header: all opened, the slowest acquired after {slowest:.2f} s; 0 false "
-        f"records sent; {outcome.began_again + header.began_again} set aside and begun again, {outcome.set_aside} with "
+        f"records sent; {outcome.new_epoch + header.new_epoch} set aside and begun again, {outcome.set_aside} with "
         f"rows in quarantine, {outcome.sound + header.sound} unharmed",
         test="pytest tests/drills/test_bad_disk.py -k bits",
         seed=SEED,

@@ -36,7 +36,7 @@ class OnSmallDisk(World):
         return Path(f"/proc/{self.station.pid}/root{self.folder}/station")
 
     @property
-    def door(self) -> Path:
+    def control(self) -> Path:
         return self.disk / "spool.sqlite.socket"
 
 

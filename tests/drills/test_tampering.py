@@ -125,7 +125,7 @@ class Hand:
         before = self._row(seq - 1)[2] if seq > 1 else b""
         if seq == 1:
             (before,) = self._run("SELECT chain_link FROM head").fetchone()
-        self._run("UPDATE record SET link = ? WHERE seq = ?", (chain.link(before, seq, at, changed), seq))
+        self._run("UPDATE record SET link = ? WHERE seq = ?", (chain.next_digest(before, seq, at, changed), seq))
         return "chained anew from there", min(seq + 1, ROWS)
 
 

@@ -128,7 +128,7 @@ async def test_victoria_metrics_is_recognised(tmp_path: Path) -> None:
     try:
         await sink.write(lines(1, 10))
         assert sink.generation is not None
-        assert sink.generation.door == "/api/v2/write"
+        assert sink.generation.write_path == "/api/v2/write"
     finally:
         await sink.close()
         await database.stop()

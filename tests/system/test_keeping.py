@@ -131,7 +131,7 @@ async def test_quarantine_lists_shows_and_sends_again(tmp_path: Path, lab: Path)
 
 
 async def write(made: World, line: str) -> None:
-    """Write one line into the database by its own door."""
+    """Write one line into the database through its own HTTP interface."""
     import aiohttp
 
     assert made.database is not None

@@ -28,7 +28,7 @@ Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
 UNDER_WAY = 500
 """Records in the spool of a road in good health: they are read, committed, and not yet acknowledged."""
 TRIES = 300
-"""Times that a station which does not answer at its door is asked again, 50 ms apart: it may be starting."""
+"""Times that a station which does not answer at its control socket is asked again, 50 ms apart: it may be starting."""
 ROOT = Path(__file__).parents[2]
 DAQ = Path(sys.executable).with_name("daq")
 
@@ -78,7 +78,7 @@ class World:
         return found
 
     @property
-    def door(self) -> Path:
+    def control(self) -> Path:
         """Where the station answers."""
         return socket_of(self.folder / "station" / "spool.sqlite")
 
@@ -87,7 +87,7 @@ class World:
         tries = 0
         while True:
             try:
-                said: dict[str, Any] = (await asyncio.to_thread(ask, self.door, "status"))["status"]
+                said: dict[str, Any] = (await asyncio.to_thread(ask, self.control, "status"))["status"]
             except ControlError:
                 tries += 1
                 if tries > TRIES:
@@ -177,7 +177,7 @@ def log_of(program: Server) -> str:
 
 
 async def influxql(database: Database, query: str) -> list[dict[str, Any]]:
-    """Ask a real InfluxDB by its own door; independent of the client that the bridge uses."""
+    """Ask a real InfluxDB through its own HTTP interface; independent of the client that the bridge uses."""
     headers = {"Authorization": f"Token {database.token}"} if database.token else {}
     async with (
         aiohttp.ClientSession(headers=headers) as session,

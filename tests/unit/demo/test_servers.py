@@ -71,7 +71,7 @@ async def connect_code(port: int, user: str = "", password: str = "") -> int:
 
 
 async def write_line(server: InfluxDb1 | InfluxDb2) -> None:
-    """Store one point by the door of that generation."""
+    """Store one point at the path of that generation."""
     if isinstance(server, InfluxDb1):
         url = f"{server.url}/write?db={server.database}"
     else:

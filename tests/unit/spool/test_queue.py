@@ -18,7 +18,7 @@ from daq.road.line_protocol import seq_of
 from daq.road.reading import Event, EventKind
 from daq.spool import salvage
 from daq.spool.file import Changes, SpoolFile
-from daq.spool.queue import Bounds, Ledger, Spool, SpoolError, SpoolFull
+from daq.spool.queue import Ledger, Retention, Spool, SpoolError, SpoolFull
 from tests.disk import faulty_disk
 from tests.spools import GIB, filled, reading
 
@@ -51,7 +51,7 @@ async def test_has_one_owner(tmp_path: Path) -> None:
 
 
 async def test_numbers_are_never_used_twice_after_pruning(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "s.sqlite", GIB, Bounds(keep=0.0))
+    spool = Spool(tmp_path / "s.sqlite", GIB, Retention(keep=0.0))
     for number in range(10):
         spool.put(reading(number))
     await spool.flush()
@@ -154,7 +154,7 @@ def test_kill_loses_nothing_that_was_committed(tmp_path: Path, round_: int) -> N
 
 async def test_full_file_that_may_drop_nothing_refuses_new_records_until_there_is_room(tmp_path: Path) -> None:
     told: list[bool] = []
-    spool = Spool(tmp_path / "s.sqlite", FULL, Bounds(when_full="refuse_new"))
+    spool = Spool(tmp_path / "s.sqlite", FULL, Retention(when_full="refuse_new"))
     spool.on_full = told.append
     number = 0
     while not told:
@@ -183,7 +183,7 @@ async def test_record_that_waits_for_too_long_is_given_up_where_the_config_says_
     gone: list[tuple[int, int]] = []
     spool = await filled(tmp_path / "s.sqlite", 10)  # their stamps are of 2023
     await spool.close()
-    spool = Spool(tmp_path / "s.sqlite", GIB, Bounds(keep_waiting=3600.0))
+    spool = Spool(tmp_path / "s.sqlite", GIB, Retention(keep_waiting=3600.0))
     spool.on_drop = lambda first, last: gone.append((first, last))
     await spool.flush()
     while not gone:
@@ -299,7 +299,7 @@ async def test_full_file_that_may_drop_nothing_takes_what_waits_in_memory_when_t
     """More was taken than has room, while the disk was slow: rows make room only once they are noted as stored."""
     monkeypatch.setattr("daq.spool.writer.RETRY", 0.01)
     monkeypatch.setattr("daq.spool.queue.RECENT", 0)
-    spool = Spool(tmp_path / "s.sqlite", FULL, Bounds(when_full="refuse_new"))
+    spool = Spool(tmp_path / "s.sqlite", FULL, Retention(when_full="refuse_new"))
     for number in range(12_000):
         spool.put(reading(number))
     while not spool.trouble:
