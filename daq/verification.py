@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from daq.bridge import archive
-from daq.bridge.sink import Refused
+from daq.road.point import NoLine, Point, parse
 from daq.road.ranges import Ranges
 from daq.spool.chain import Finding
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from daq.bridge.archive import Point, Value
     from daq.bridge.influxdb import InfluxDb
+    from daq.road.point import Value
     from daq.spool.chain import Row
 
-MEASUREMENTS = ("reading", "event", "station", "calibration")
+MEASUREMENTS = ("reading", "event", "station")
 
 Key = tuple[str, tuple[tuple[str, str], ...], int]
 
@@ -44,7 +44,7 @@ class Influx:
             f"AND time >= {first} AND time <= {last} GROUP BY *"
         )
         return (
-            archive.Point(
+            Point(
                 measurement,
                 {key: value for key, value in one["tags"].items() if value},
                 {key: value for key, value in zip(one["columns"][1:], row[1:], strict=True) if value is not None},
@@ -74,7 +74,7 @@ class Tally:
 
     equal: int = 0
     waiting: int = 0
-    set_aside: int = 0
+    quarantined: int = 0
     differences: list[Finding] = field(default_factory=list)
 
 
@@ -113,13 +113,13 @@ def _own(rows: Sequence[Row], stored: Ranges, quarantined: Ranges, tally: Tally)
     own: dict[Key, tuple[int, Point]] = {}
     for row in rows:
         if row.seq in quarantined:
-            tally.set_aside += 1
+            tally.quarantined += 1
         elif row.seq not in stored:
             tally.waiting += 1
         else:
             try:
-                point = archive.parse(row.line)
-            except Refused as error:
+                point = parse(row.line)
+            except NoLine as error:
                 tally.differences.append(Finding(row.seq, f"unreadable in the station's file: {error}"))
                 continue
             own[_key(point)] = (row.seq, point)

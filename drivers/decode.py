@@ -6,12 +6,16 @@ import math
 import re
 import struct
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from drivers.errors import Unreadable
+from drivers.sample import Sample, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Words: TypeAlias = Literal["high first", "low first"]
+"""Which of two registers holds the high word of a single: no specification says, the manual of a device does."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,20})?([Ee][+-]?\d{1,3})?", re.ASCII)
 
@@ -52,22 +56,18 @@ def quoted(text: str) -> str:
     return text[1:-1]
 
 
-def float32(raw: bytes, *, words: Literal["high first", "low first"]) -> Decimal | None:
-    """Read an IEEE 754 single from two registers; None where it is not finite (`infinite` tells which way).
+def single(raw: bytes, unit: str, *, words: Words) -> Sample:
+    """Read an IEEE 754 single from two registers: infinity is out of range, not-a-number no value.
 
     The digits are the shortest that give the same single again: 0x41F47AE1 is 30.56, not 30.559999465942383.
     """
     value = _single(raw, words)
-    return _shortest(value, raw) if math.isfinite(value) else None
+    if math.isinf(value):
+        return Sample.missing(Status.OVERRANGE if value > 0 else Status.UNDERRANGE)
+    return Sample.missing(Status.INVALID) if math.isnan(value) else Sample(_shortest(value, raw), unit)
 
 
-def infinite(raw: bytes, *, words: Literal["high first", "low first"]) -> int:
-    """Tell +1 or -1 for an infinite single, 0 for any other."""
-    value = _single(raw, words)
-    return int(math.copysign(1, value)) if math.isinf(value) else 0
-
-
-def _single(raw: bytes, words: Literal["high first", "low first"]) -> float:
+def _single(raw: bytes, words: Words) -> float:
     if len(raw) != 4:
         raise Unreadable(f"{len(raw)} bytes where a single has 4", raw)
     ordered = raw if words == "high first" else raw[2:] + raw[:2]

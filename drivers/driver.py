@@ -16,12 +16,12 @@ __all__ = [
     "Channel",
     "Driver",
     "Identity",
-    "Line",
     "Listen",
     "Poll",
     "Query",
     "Registers",
     "Sample",
+    "SerialLine",
     "Setup",
     "Status",
     "Text",
@@ -85,7 +85,7 @@ Q = TypeVar("Q", bound=Query)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SerialLine:
     """Factory settings of a serial line: the defaults of a config that names only the port."""
 
     baud: int = 9600
@@ -95,7 +95,7 @@ class Line:
     flow: Literal["none", "xonxoff", "rtscts"] = "none"
 
     @classmethod
-    def parse(cls, text: str) -> Line:
+    def parse(cls, text: str) -> SerialLine:
         """Read "9600 8N1", "4800 7E1 xonxoff"; ValueError says what would be right."""
         match = re.fullmatch(r"(\d+)[ -]([78])([NEO])([12])(?: (xonxoff|rtscts))?", text.strip())
         if match is None:
@@ -157,15 +157,15 @@ class Driver(Generic[Q]):
     """All that is known of one command set; a value without I/O and without state.
 
     `identity` is None only where the command set has no way to ask. `setup` is sent after the identity was checked,
-    and holds nothing that reading does not need. `line` is the factory setting of a serial port, `port` the usual
-    TCP port, `settle` the seconds of quiet after which no late answer can come any more.
+    and holds nothing that reading does not need. `serial_line` is the factory setting of a serial port, `port` the
+    usual TCP port, `settle` the seconds of quiet after which no late answer can come any more.
     """
 
     title: str
     polls: tuple[Poll[Q], ...]
     identity: Identity[Q] | None = None
     setup: tuple[Setup[Q], ...] = ()
-    line: Line = Line()
+    serial_line: SerialLine = SerialLine()
     port: int | None = None
     settle: float = 1.0
 

@@ -78,4 +78,4 @@ async def running(
         yield clock, records, wire, follower
     finally:
         task.cancel()
-        await asyncio.wait([task])
+        await clock.finish(task)

@@ -62,6 +62,13 @@ class JumpingClock:
             await _settle()
         self._now = end
 
+    async def finish(self, task: asyncio.Task[None]) -> None:
+        """Let time pass until a task that is ending has ended; ten minutes at most."""
+        end = self._now + 600.0
+        while not task.done():
+            assert self._now < end, "the task does not end"
+            await self.run_for(0.1)
+
 
 async def _settle() -> None:
     for _ in range(20):

@@ -6,19 +6,19 @@ A row is keyed by its series and stamp like a point of InfluxDB: writing it twic
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from daq.bridge.sink import Refused, Unavailable
+from daq.road.point import NoLine, joined, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from daq.road.point import Point
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, measurement TEXT NOT NULL, tags TEXT NOT NULL UNIQUE);
@@ -27,25 +27,6 @@ CREATE TABLE IF NOT EXISTS point (
     PRIMARY KEY (series, time)
 ) WITHOUT ROWID;
 """
-
-_LINE = re.compile(r"((?:\\.|[^\\ ])+) (.+) (-?\d{1,19})", re.ASCII)
-_FIELD = re.compile(
-    r'([A-Za-z_]+)=(?:"((?:[^"\\]|\\.)*)"|(true|false)|(-?\d+)i|(-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?))(?:,|$)',
-    re.ASCII,
-)
-
-Value = str | bool | int | float
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point with its stamp in UTC nanoseconds; `text_of` gives the digits of a number as sent."""
-
-    measurement: str
-    tags: dict[str, str]
-    fields: dict[str, Value]
-    text_of: dict[str, str]
-    time: int
 
 
 class Archive:
@@ -83,7 +64,10 @@ class Archive:
         return connection
 
     def _row(self, connection: sqlite3.Connection, line: bytes) -> tuple[int, int, str]:
-        key, fields, stamp = _parts(line)
+        try:
+            key, fields, stamp = split(line)
+        except NoLine as error:
+            raise Refused(str(error)) from error
         if key not in self._ids:
             measurement = key.partition(",")[0]
             connection.execute("INSERT OR IGNORE INTO series (measurement, tags) VALUES (?, ?)", (measurement, key))
@@ -101,50 +85,6 @@ class Archive:
             self._connection = None
 
 
-def _parts(line: bytes) -> tuple[str, str, int]:
-    """Split a line into series, fields and stamp, each checked."""
-    try:
-        match = _LINE.fullmatch(line.decode())
-    except UnicodeDecodeError as error:
-        raise Refused(f"a line that is no UTF-8: {error}") from error
-    if match is None:
-        raise Refused(f"no line protocol: {line[:80]!r}")
-    key, fields, stamp = match.groups()
-    if sum(len(found[0]) for found in _FIELD.finditer(fields)) != len(fields) or not -(2**63) <= int(stamp) < 2**63:
-        raise Refused(f"no fields or stamp of line protocol: {line[:80]!r}")
-    return key, fields, int(stamp)
-
-
-@cache
-def _tags(key: str) -> tuple[str, dict[str, str]]:
-    measurement, *pairs = re.split(r"(?<!\\),", key)
-    split = (re.split(r"(?<!\\)=", pair, maxsplit=1) for pair in pairs)
-    return measurement, {name: re.sub(r"\\(.)", r"\1", value) for name, value in split}
-
-
-def parse(line: bytes) -> Point:
-    """Read one line of this road; Refused for any other."""
-    key, fields, stamp = _parts(line)
-    return _point(key, stamp, fields)
-
-
-def _point(key: str, stamp: int, text: str) -> Point:
-    measurement, tags = _tags(key)
-    fields: dict[str, Value] = {}
-    digits: dict[str, str] = {}
-    for name, string, truth, whole, number in _FIELD.findall(text):
-        if truth:
-            fields[name] = truth == "true"
-        elif whole:
-            fields[name] = int(whole)
-        elif number:
-            fields[name] = float(number)
-            digits[name] = number
-        else:
-            fields[name] = re.sub(r"\\([\"\\])", r"\1", string)
-    return Point(measurement, tags, fields, digits, stamp)
-
-
 def points(path: Path, measurement: str, start: int = -(2**63), end: int = 2**63 - 1) -> Iterator[Point]:
     """Give the points of a measurement from `start` up to but not including `end` (UTC ns), in order of time."""
     if not path.is_file():
@@ -156,4 +96,4 @@ def points(path: Path, measurement: str, start: int = -(2**63), end: int = 2**63
             (measurement, start, end),
         )
         for key, stamp, fields in rows:
-            yield _point(key, stamp, fields)
+            yield joined(key, fields, stamp)

@@ -58,7 +58,7 @@ def _described(name: str) -> dict[str, Any]:
         "title": driver.title,
         "description": inspect.getdoc(factory) or "",
         "wires": "Modbus TCP, RTU, RTU over TCP" if modbus else "serial, TCP, VISA",
-        "line": str(driver.line),
+        "line": str(driver.serial_line),
         "port": driver.port,
         "identity": driver.identity is not None,
         "channels": [{"name": one.name, "quantity": one.quantity, "unit": one.unit} for one in driver.channels],

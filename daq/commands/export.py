@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daq.bridge.archive import Point, parse, points
-from daq.bridge.sink import Refused
+from daq.bridge.archive import points
 from daq.commands.failing import fail
 from daq.commands.span import span_of
+from daq.road.point import NoLine, Point, parse
 from drivers.sample import Status
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def export_command(
             writer.writerows(_row(point) for point in found if instrument in {None, point.tags.get("instrument")})
     except FileNotFoundError as error:
         fail(f"{error.filename or error}: there is no such file")
-    except (sqlite3.Error, OSError, Refused) as error:
+    except (sqlite3.Error, OSError, NoLine) as error:
         fail(f"{archive or spool}: {error}")
 
 

@@ -11,7 +11,7 @@ _STATION = {
     "acquired": "Records that the station has committed to its spool.",
     "stored": "Records that the database has confirmed.",
     "spooled": "Records that wait in the spool.",
-    "quarantined": "Records that were set aside with a reason.",
+    "quarantined": "Records in quarantine, each with a reason.",
     "dropped": "Records that were given up before the database had them.",
 }
 _SPOOL = {

@@ -26,7 +26,7 @@ class Reach(Protocol):
     running: bool
 
     def quarantine(self) -> list[dict[str, Any]]:
-        """Give what was set aside: seq, at_ns, reason, line (None where the record itself is lost)."""
+        """Give what is in quarantine: seq, at_ns, reason, line (None where the record itself is lost)."""
 
     def release(self, first: int, last: int) -> int:
         """Let first..last wait again; gives how many records that were."""
@@ -50,7 +50,7 @@ class Asked:
         self._path = path
 
     def quarantine(self) -> list[dict[str, Any]]:
-        """Ask for what was set aside."""
+        """Ask for what is in quarantine."""
         found: list[dict[str, Any]] = control.ask(self._path, "quarantine")["rows"]
         return found
 
@@ -87,8 +87,8 @@ class Opened:
         self._file = file
 
     def quarantine(self) -> list[dict[str, Any]]:
-        """Read what was set aside."""
-        return [row_of(*one) for one in self._file.set_aside()]
+        """Read what is in quarantine."""
+        return [row_of(*one) for one in self._file.quarantine_rows()]
 
     def release(self, first: int, last: int) -> int:
         """Let them wait for the next start."""

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from daq.commands.failing import CONFIG, config_errors, fail
+from daq.commands.failing import CONFIG, FAILED, config_errors, fail
 from daq.commands.reach import spool_of
 from daq.station import control
 from daq.station.installation import load_station
@@ -23,7 +23,7 @@ def reload_command(config_path: Path, *, as_json: bool) -> None:
     try:
         changed = control.ask(place, "reload")["changed"]
     except control.ControlError as error:
-        fail(str(error), CONFIG if "nothing was changed" in str(error) else 1)
+        fail(str(error), CONFIG if error.reason == "config" else FAILED)
     if as_json:
         sys.stdout.write(json.dumps({"changed": changed}) + "\n")
     else:

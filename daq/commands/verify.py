@@ -166,7 +166,7 @@ def _all_rows(spool: Reach, bounds: Bounds) -> Iterator[list[Row]]:
 def _add(tally: Tally, more: Tally) -> None:
     tally.equal += more.equal
     tally.waiting += more.waiting
-    tally.set_aside += more.set_aside
+    tally.quarantined += more.quarantined
     tally.differences += more.differences
 
 
@@ -187,7 +187,7 @@ def _summary(report: Report) -> dict[str, Any]:
         "heads_compared": report.heads,
         "equal": report.tally.equal,
         "waiting": report.tally.waiting,
-        "quarantined": report.tally.set_aside,
+        "quarantined": report.tally.quarantined,
         "whole": not wrong,
         "findings": [{"seq": one.seq, "text": one.text} for one in wrong[:1000]],
     }
@@ -205,7 +205,7 @@ def _show(report: Report, *, compared: bool) -> None:
         console.print(f"heads of the chain kept by the database: {report.heads} compared")
         console.print(
             f"database: {tally.equal} records equal, {len(tally.differences)} differ; "
-            f"{tally.waiting} wait, {tally.set_aside} in quarantine"
+            f"{tally.waiting} wait, {tally.quarantined} in quarantine"
         )
     else:
         console.print("database: not compared; name the config of a bridge with --bridge")

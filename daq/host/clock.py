@@ -7,10 +7,10 @@ import ctypes
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 NANOSECONDS = 1_000_000_000
 _TOGETHER = 100e-6
@@ -59,6 +59,19 @@ class SystemClock:
     async def sleep_until(self, instant: float) -> None:
         """Sleep once; a late wake-up shifts no later instant."""
         await asyncio.sleep(max(0.0, instant - time.monotonic()))
+
+
+async def wait(clock: Clock, work: Iterable[asyncio.Future[Any]], seconds: float) -> bool:
+    """Wait until all of `work` has ended, at most so many seconds of the clock; gives whether it has. Ends nothing."""
+    waiting = asyncio.ensure_future(asyncio.wait(set(work)))
+    over = asyncio.ensure_future(clock.sleep_until(clock.monotonic() + seconds))
+    try:
+        await asyncio.wait({waiting, over}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        over.cancel()
+        waiting.cancel()
+        await asyncio.wait({waiting, over})
+    return not waiting.cancelled()
 
 
 def synchronised() -> bool | None:

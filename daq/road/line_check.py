@@ -91,7 +91,6 @@ SCHEMA = {
         | _IDENTITY,
         more=frozenset({FLOAT, INTEGER}),
     ),
-    "calibration": Measurement(("station,instrument",), _IDENTITY, more=frozenset(_FORM)),
 }
 
 

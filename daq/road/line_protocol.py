@@ -82,14 +82,3 @@ def _string(value: str) -> str:
     """Escape a string field; a line break would end the line and is spelled out."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return escaped.replace("\n", "\\\\n").replace("\r", "\\\\r")
-
-
-_SEQ = re.compile(rb'[ ,]seq=(\d+)i,epoch="')
-
-
-def seq_of(line: bytes) -> int:
-    """Find the sequence number of a line that `encode` wrote; ValueError for any other line."""
-    found = _SEQ.findall(line)
-    if not found:
-        raise ValueError("a line without a sequence number")
-    return int(found[-1])

@@ -3,8 +3,9 @@
 The only importer of aiomqtt.
 
     BrokerError
-    ├── BrokerLost       the connection could not be made, or broke
-    └── BrokerRefused    the broker said no: to the user, to a publish, to a subscription
+    ├── BrokerLost            the connection could not be made, or broke
+    │   └── BrokerUnreachable there was no network connection: nothing is known of what the broker understands
+    └── BrokerRefused         the broker said no: to the user, to a publish, to a subscription
 
 Nothing here is memory: every connection is a new client with a clean start, because a paho client goes on sending by
 itself what a broken connection left behind. What matters is sent again by the spool.
@@ -44,6 +45,10 @@ class BrokerError(Exception):
 
 class BrokerLost(BrokerError):
     """No connection, or none any more."""
+
+
+class BrokerUnreachable(BrokerLost):
+    """No network connection came about; which protocol the broker speaks is not known."""
 
 
 class BrokerRefused(BrokerError):
@@ -177,7 +182,9 @@ async def connect(
     except (aiomqtt.MqttError, OSError, ValueError) as error:
         silent = broker.tls is not None and "timed out" in str(error)
         hint = "; does it want another client certificate?" if silent else ""  # it says no by hanging up
-        raise BrokerLost(f"{place}: {error}{hint}") from error
+        # aiomqtt puts an OSError into words; the error itself is still the context.
+        unreachable = isinstance(error, OSError) or isinstance(error.__context__, OSError)
+        raise (BrokerUnreachable if unreachable else BrokerLost)(f"{place}: {error}{hint}") from error
     try:
         yield connection
     finally:
@@ -234,11 +241,7 @@ async def stay_connected(
         try:
             async with connect(broker, client_id, address, version=versions[version], will=will) as connection:
                 log.info("connected to %s (MQTT %s)", connection.place, "5" if versions[version] == 5 else "3.1.1")
-                versions, version, said = (
-                    (versions[version],),
-                    0,
-                    "",
-                )  # what it understood once it will understand again
+                versions, version, said = (versions[version],), 0, ""  # what it understood once it understands again
                 started = asyncio.get_running_loop().time()
                 try:
                     await _serve_until_lost(connection, serve)
@@ -249,7 +252,7 @@ async def stay_connected(
             if str(error) != said:
                 said = str(error)
                 log.warning("%s; trying again", said)
-            if "connection refused" not in said.lower() and "Errno" not in said:
+            if not isinstance(error, BrokerUnreachable):
                 version = (version + 1) % len(versions)
         host += 1
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the stations of a lab, no secret

@@ -75,7 +75,7 @@ class SpoolFile:
         self._open()
 
     def _open(self) -> None:
-        """Open the file; where it is damaged, set it aside and begin a new one with what could be read of it."""
+        """Open the file; where it is damaged, move it away and begin a new one with what could be read of it."""
         self.damage = ""
         try:
             self._connection = schema.connect(self.path, self._limit)
@@ -84,19 +84,19 @@ class SpoolFile:
             if self._may_begin_epoch:
                 schema.check_writing(self._connection, self.path)
             if earlier := self.aside:
-                self.damage = f"{earlier[0].name} was set aside earlier, as damaged, and is now read"
+                self.damage = f"{earlier[0].name} was moved away earlier, as damaged, and is now read"
         except sqlite3.DatabaseError as error:
             if not (self._may_begin_epoch and schema.is_damage(error, at_start=True)):
                 raise
             self.begin_epoch(str(error))
 
     def begin_epoch(self, why: str) -> None:
-        """Set a damaged file aside and begin a new one; what it still holds is read from it afterwards."""
+        """Move a damaged file away and begin a new one; what it still holds is read from it afterwards."""
         if hasattr(self, "_connection"):
             with suppress(sqlite3.Error):
                 self._connection.close()
-        aside = salvage.set_aside(self.path)
-        self.damage = f"the spool is damaged ({why}) and was set aside as {aside.name}; a new one was begun"
+        aside = salvage.move_away(self.path)
+        self.damage = f"the spool is damaged ({why}) and was moved away as {aside.name}; a new one was begun"
         self._connection = schema.connect(self.path, self._limit)
         self._load()
 
@@ -148,7 +148,7 @@ class SpoolFile:
                 for first, last in changes.stored:
                     self._write_range("stored", stored, first, last)
                 now = time.time_ns()
-                self._set_aside((one.seq, now, one.reason) for one in rejected)
+                self._write_quarantine((one.seq, now, one.reason) for one in rejected)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise SpoolFull(str(error)) from error
@@ -226,19 +226,19 @@ class SpoolFile:
 
     # -- quarantine, and what is sent again
 
-    def _set_aside(self, rows: Iterable[tuple[int, int, str]]) -> None:
+    def _write_quarantine(self, rows: Iterable[tuple[int, int, str]]) -> None:
         sealed = ((*row, schema.seal(*row)) for row in rows)
         self._connection.executemany("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", sealed)
 
     def quarantine(self, reasons: dict[int, str]) -> None:
-        """Set rows aside for a person to look at."""
+        """Put rows into quarantine, for a person to look at."""
         now = time.time_ns()
         with self._connection:
-            self._set_aside((seq, now, reason) for seq, reason in reasons.items())
+            self._write_quarantine((seq, now, reason) for seq, reason in reasons.items())
         for seq in reasons:
             self.quarantined.add(seq, seq)
 
-    def set_aside(self) -> list[tuple[int, int, str, bytes | None]]:
+    def quarantine_rows(self) -> list[tuple[int, int, str, bytes | None]]:
         """Give number, instant, reason and line (None where the row itself is lost) of every row in quarantine."""
         return self._connection.execute(
             "SELECT quarantine.seq, quarantine.at, reason, line FROM quarantine "

@@ -7,13 +7,15 @@ station. At any moment acquired = stored + spooled + quarantined + dropped, and 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from daq.road.line_protocol import encode
+from daq.road.point import NoLine, parse, renumbered
 from daq.road.ranges import Ranges
-from daq.spool import salvage
+from daq.road.reading import EventKind
 from daq.spool.disk import Ballast, free_bytes
 from daq.spool.file import SpoolFile, SpoolFull
 from daq.spool.schema import SpoolError
@@ -73,7 +75,7 @@ class Spool:
         self.full = False
         self.trouble = ""
         self.latest_stamp = file.latest_stamp
-        self.ended_in_order = b",kind=stop " in file.newest_line
+        self.ended_in_order = _is_stop(file.newest_line)
         self.on_commit: Callable[[], None] = _nothing
         self.on_trouble: Callable[[str], None] = _nothing_with
         self.on_drop: Callable[[int, int], None] = _nothing_with
@@ -128,13 +130,13 @@ class Spool:
         return None
 
     async def _read_ahead(self, first: int, last: int) -> bool:
-        """Read some thousand rows at once; what is damaged or missing is set aside, and never sent as good."""
+        """Read some thousand rows at once; what is damaged or missing goes to quarantine, and is never sent as good."""
         epoch = self.epoch
         rows = await self._writer.read(first, last)
         if epoch != self.epoch:
             return False  # the file was begun again meanwhile: other records have these numbers now
         for seq in range(first, last + 1):
-            if seq not in rows:  # set aside, or stored or dropped and then removed while this was asked
+            if seq not in rows:  # in quarantine, or stored or dropped and then removed while this was asked
                 self._done.add(seq, seq)
         self._ahead = rows
         return True
@@ -175,9 +177,9 @@ class Spool:
     # -- the file
 
     @property
-    def progress(self) -> float:
-        """Monotonic instant at which the thread last moved on."""
-        return self._writer.progress
+    def silent_for(self) -> float:
+        """Seconds since the thread last moved on, by the one clock that the thread itself reads."""
+        return time.monotonic() - self._writer.progress
 
     @property
     def used(self) -> int:
@@ -302,7 +304,7 @@ class Spool:
         self._ahead.clear()
         self._adopt_epoch()
         for _, at, line in waiting:
-            self._writer.pending.append((self._next, at, salvage.renumbered(line, self._next, self.epoch)))
+            self._writer.pending.append((self._next, at, renumbered(line, self._next, self.epoch)))
             self._next += 1
         self.on_new_epoch()
         self._writer.wake()
@@ -310,7 +312,7 @@ class Spool:
     def salvaged(self, rows: list[tuple[int, bytes]]) -> int:
         """Take over rows from a damaged file, under new numbers; gives the last of these."""
         for at, line in rows:
-            self._writer.pending.append((self._next, at, salvage.renumbered(line, self._next, self.epoch)))
+            self._writer.pending.append((self._next, at, renumbered(line, self._next, self.epoch)))
             self._next += 1
         self._writer.wake()
         return self._next - 1
@@ -319,6 +321,15 @@ class Spool:
         """Note that a damaged file was read to its end."""
         self.salvaging = bool(self._file.aside)
         self.on_salvaged(name, count)
+
+
+def _is_stop(line: bytes) -> bool:
+    """Whether a line says that the station was asked to stop."""
+    try:
+        point = parse(line)
+    except NoLine:
+        return False
+    return (point.measurement, point.tags.get("kind")) == ("event", EventKind.STOP)
 
 
 def _nothing() -> None:

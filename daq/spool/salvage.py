@@ -1,6 +1,6 @@
 """Takes what can still be read out of a damaged spool file, while the station acquires into a new one.
 
-The damaged file is set aside, never deleted. Its rows go into the new spool under new numbers and a new epoch; where
+The damaged file is moved away, never deleted. Its rows go into the new spool under new numbers and a new epoch; where
 that is cut off, it begins again at the next start: a row that the database has already replaces itself there.
 """
 
@@ -35,13 +35,12 @@ _ALWAYS = {
     72: bytes(20),
 }
 READ = ".read"
-"""Ends the name of a file that was set aside and read to its end."""
+"""Ends the name of a file that was moved away and read to its end."""
 _ASIDE = re.compile(r"\.damaged-\d{8}T\d{6}(-\d+)?$")
 _SOME = "SELECT * FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq"
-_NUMBER = re.compile(rb'([ ,])seq=\d+i,epoch="[0-9a-f]*"')
 
 
-def set_aside(path: Path) -> Path:
+def move_away(path: Path) -> Path:
     """Rename a damaged spool with its write-ahead log, and give its new name."""
     name = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     numbers = itertools.chain([""], (f"-{count}" for count in itertools.count(2)))
@@ -51,12 +50,12 @@ def set_aside(path: Path) -> Path:
 
 
 def unread(path: Path) -> list[Path]:
-    """Name the files of the spool at `path` that were set aside and not yet read to their end."""
+    """Name the files of the spool at `path` that were moved away and not yet read to their end."""
     return sorted(one for one in path.parent.glob(f"{path.name}.damaged-*") if _ASIDE.search(one.name))
 
 
 def note_read(aside: Path) -> None:
-    """Let a file that was set aside be read no more; it stays where it is."""
+    """Let a file that was moved away be read no more; it stays where it is."""
     _rename(aside, aside.with_name(aside.name + READ))
 
 
@@ -109,11 +108,6 @@ def rows(path: Path) -> Generator[tuple[int, bytes]]:
         if row.whole and row.seq not in done:
             done.add(row.seq, row.seq)
             yield row.at, row.line
-
-
-def renumbered(line: bytes, seq: int, epoch: str) -> bytes:
-    """Give a line its new number and epoch."""
-    return _NUMBER.sub(rb'\1seq=%di,epoch="%s"' % (seq, epoch.encode()), line, count=1)
 
 
 def _opens(path: Path) -> bool:

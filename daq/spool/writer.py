@@ -1,7 +1,7 @@
 """The thread of a spool: commits what has gathered, keeps the file within its bounds, and outlives what a disk can do.
 
 A full disk, an error of the disk and a damaged file end nothing here: what was not committed waits in memory, the
-ballast is given up, the file is opened anew, and a damaged one is set aside and begun again.
+ballast is given up, the file is opened anew, and a damaged one is moved away and begun again.
 """
 
 from __future__ import annotations

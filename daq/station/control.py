@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -22,12 +22,22 @@ LONGEST = 32 * 2**20
 ANSWERS_WITHIN = 60.0
 
 
+Reason = Literal["", "config"]
+
+
 class ControlError(Exception):
-    """The station did not do what was asked; the message is its own, or says that none runs."""
+    """The station did not do what was asked; the message is its own, or says that none runs.
+
+    `reason` is "config" where a mistake in a config is why.
+    """
+
+    def __init__(self, message: str, reason: Reason = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
-class Denied(Exception):
-    """What a handler raises to say no; the message goes to whoever asked."""
+class Denied(ControlError):
+    """What a handler raises to say no; message and reason go to whoever asked."""
 
 
 def socket_of(spool: Path) -> Path:
@@ -47,7 +57,7 @@ async def serve_control(
                 asked = json.loads(await reader.readline())
                 said = {"ok": True} | await handlers[asked["do"]](asked)
             except Denied as error:
-                said = {"ok": False, "error": str(error)}
+                said = {"ok": False, "error": str(error), "reason": error.reason}
             except (KeyError, TypeError, ValueError) as error:
                 said = {"ok": False, "error": f"not understood: {error}"}
             with suppress(ConnectionError):  # who asked did not wait for the answer
@@ -78,7 +88,7 @@ def ask(path: Path, what: str, **values: object) -> dict[str, Any]:
         except OSError as error:
             raise ControlError(f"{path}: no station runs here ({error.strerror})") from error
     if not said.pop("ok"):
-        raise ControlError(str(said["error"]))
+        raise ControlError(str(said["error"]), said.get("reason", ""))
     return said
 
 

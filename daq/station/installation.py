@@ -11,7 +11,7 @@ from pydantic import ValidationError, validate_call
 
 from daq.config import ConfigError, StationConfig, explain, load
 from drivers import catalogue
-from drivers.driver import Line
+from drivers.driver import SerialLine
 from drivers.instrument import Instrument
 from drivers.links import Wires, device_at
 
@@ -64,7 +64,7 @@ def wire(name: str, table: InstrumentTable, wires: Wires) -> Instrument[Any]:
     """Give the instrument on its link; nothing is opened yet. ValueError says what cannot be."""
     driver = driver_of(table)
     try:
-        line = Line.parse(table.line) if table.line else None
+        line = SerialLine.parse(table.line) if table.line else None
     except ValueError as error:
         raise ValueError(f"line: {error}") from None
     try:

@@ -44,7 +44,7 @@ class Desk:
         return {"status": self._monitor.status()}
 
     async def _quarantine(self, _: dict[str, Any]) -> dict[str, Any]:
-        found = await _or_denied(self._spool.do(lambda file: file.set_aside()))
+        found = await _or_denied(self._spool.do(lambda file: file.quarantine_rows()))
         return {"rows": [row_of(*one) for one in found]}
 
     async def _release(self, asked: dict[str, Any]) -> dict[str, Any]:

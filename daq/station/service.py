@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daq import __version__
 from daq.config import ConfigError
 from daq.host import notify
-from daq.host.clock import NANOSECONDS, SystemClock
+from daq.host.clock import NANOSECONDS, SystemClock, wait
 from daq.host.signals import reload_signal, state_folder, stop_signals
 from daq.road.mqtt import Message, stay_connected
 from daq.road.reading import EventKind
@@ -106,7 +106,7 @@ class StationService:
 
     def _lost(self, seqs: list[int]) -> None:
         some = ", ".join(str(seq) for seq in seqs[:10]) + (", …" if len(seqs) > 10 else "")
-        text = f"{len(seqs)} records are damaged on the disk and were set aside: {some}"
+        text = f"{len(seqs)} records are damaged on the disk and are in quarantine: {some}"
         self.station.event(EventKind.QUARANTINE, text, missed=len(seqs))
 
     def _rejected(self, rejected: Sequence[Rejection]) -> None:
@@ -135,7 +135,7 @@ class StationService:
 
     def stuck(self) -> str | None:
         """Name the part that has stopped moving; None while all do. Broker and database are none of these parts."""
-        if self.clock.monotonic() - self.spool.progress > STUCK:
+        if self.spool.silent_for > STUCK:
             return "the spool"
         return self.crew.stuck
 
@@ -215,7 +215,7 @@ class StationService:
     async def _restart_road(self) -> None:
         if self._road is not None:
             self._road.cancel()
-            await asyncio.wait([self._road], timeout=STUCK)
+            await wait(self.clock, [self._road], STUCK)
         self._start_road()
 
     async def _watch_spool(self) -> None:
@@ -245,9 +245,9 @@ class StationService:
             await self.clock.sleep_until(self.clock.monotonic() + 2.0)
 
     async def _drain(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN):
-                await self.spool.flush()
+        flushing = asyncio.ensure_future(self.spool.flush())
+        if not await wait(self.clock, [flushing], DRAIN):
+            flushing.cancel()
         deadline = self.clock.monotonic() + DRAIN
         while self.spool.ledger.spooled and self.clock.monotonic() < deadline:
             await self.clock.sleep_until(self.clock.monotonic() + 0.02)
@@ -278,7 +278,7 @@ class StationService:
             changed = await self.reload(load_station(self._path))
         except ConfigError as error:
             self.station.event(EventKind.RELOAD, f"refused, nothing was changed: {error}")
-            raise Denied(f"nothing was changed:\n{error}") from error
+            raise Denied(f"nothing was changed:\n{error}", "config") from error
         return {"changed": changed}
 
     async def reload(self, new: StationConfig) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from daq.host.clock import wait
 from daq.road.reading import EventKind
 from daq.station.records import watch_clock
 
@@ -73,8 +74,7 @@ class Crew:
         task = self._tasks[name]
         task.cancel()
         follower.ending = "it is started again"
-        await asyncio.wait([task], timeout=LAST_ANSWER)
-        if not task.done():
+        if not await wait(clock, [task], LAST_ANSWER):
             log.critical("%s hangs and cannot be ended", name)
             return
         last, pause = self._restarted.get(name, (-CALM, 0.0))
@@ -112,7 +112,7 @@ class Crew:
             if not follower.asking and name in self._tasks:
                 self._tasks[name].cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=LAST_ANSWER)
+            await wait(self._station.clock, tasks, LAST_ANSWER)
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=LAST_ANSWER)
+            await wait(self._station.clock, tasks, LAST_ANSWER)

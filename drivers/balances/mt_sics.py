@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Line, Poll, Sample, Status, Text, Unreadable
+from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Status, Text, Unreadable
 
 UNITS = {"g": "g", "mg": "mg", "kg": "kg"}
 ERRORS = {"ES": "unknown command", "ET": "transmission error", "EL": "wrong parameter"}
@@ -23,7 +23,7 @@ def mt_sics(*, unit: Literal["g", "mg", "kg"] = "g", wait_for_stability: bool = 
         title="Mettler Toledo MT-SICS balance (also Kern KCP)",
         identity=Identity(Text(b"I4\r\n"), serial),
         polls=(Poll(ask, (Channel("mass", "mass", unit),), weight),),
-        line=Line(9600, flow="xonxoff"),
+        serial_line=SerialLine(9600, flow="xonxoff"),
         port=8001,
         settle=ask.timeout,
     )

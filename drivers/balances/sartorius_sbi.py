@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Line, Poll, Sample, Status, Text, Unreadable
+from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Status, Text, Unreadable
 
 UNITS = {"g": "g", "mg": "mg", "kg": "kg"}
 NOT_WEIGHING = {
@@ -31,7 +31,7 @@ def sartorius_sbi(*, unit: Literal["g", "mg", "kg"] = "g") -> Driver[Text]:
         title="Sartorius SBI balance (also Minebea)",
         identity=Identity(Text(b"\x1bx2_\r\n"), serial),
         polls=(Poll(Text(b"\x1bP\r\n"), (Channel("mass", "mass", unit),), partial(weight, unit=unit)),),
-        line=Line(9600, 8, "O", 1, "rtscts"),
+        serial_line=SerialLine(9600, 8, "O", 1, "rtscts"),
         port=49155,
         settle=1.0,
     )

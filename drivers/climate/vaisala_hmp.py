@@ -7,7 +7,7 @@ first, not-a-number where a value is missing.
 from __future__ import annotations
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Line, Poll, Registers, Sample, Status
+from drivers.driver import Channel, Driver, Poll, Registers, Sample, SerialLine
 
 
 def vaisala_hmp() -> Driver[Registers]:
@@ -21,7 +21,7 @@ def vaisala_hmp() -> Driver[Registers]:
                 humidity_and_temperature,
             ),
         ),
-        line=Line(19200, 8, "N", 2),
+        serial_line=SerialLine(19200, 8, "N", 2),
         port=502,
     )
 
@@ -29,9 +29,4 @@ def vaisala_hmp() -> Driver[Registers]:
 def humidity_and_temperature(raw: bytes) -> tuple[Sample, Sample]:
     """Read two floats, low word first: `7AE1 41F4` is 30.56 %."""
     decode.length(raw, 8)
-    return _sample(raw[0:4], "%"), _sample(raw[4:8], "Cel")
-
-
-def _sample(raw: bytes, unit: str) -> Sample:
-    value = decode.float32(raw, words="low first")
-    return Sample.missing(Status.INVALID) if value is None else Sample(value, unit)
+    return decode.single(raw[0:4], "%", words="low first"), decode.single(raw[4:8], "Cel", words="low first")

@@ -9,7 +9,7 @@ import re
 from typing import Literal
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Line, Poll, Sample, Setup, Status, Text, Unreadable
+from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Setup, Status, Text, Unreadable
 
 UNITS = {"hPa": "hPa", "'C": "Cel", "%RH": "%"}
 REST = rb"[^\r\n]{0,120}\r\n>?"
@@ -37,7 +37,7 @@ def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300") -> Driver[Text
             Setup(Text(b"FORM " + form + b" CS2 #r #n\r", re.compile(b"(OK|Output format)" + REST))),
         ),
         polls=(Poll(Text(b"SEND\r", timeout=2.0), (PRESSURE,) if model == "ptb330" else THREE, values),),
-        line=Line(4800, 7, "E", 1),
+        serial_line=SerialLine(4800, 7, "E", 1),
         settle=2.0,
     )
 

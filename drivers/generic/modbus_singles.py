@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Line, Poll, Registers, Sample, Status
+from drivers.driver import Channel, Driver, Poll, Registers, Sample, SerialLine
 
 
 def modbus_singles(
@@ -28,7 +28,9 @@ def modbus_singles(
     return Driver(
         title="Any Modbus device with singles",
         polls=(Poll(Registers(address, 2 * count, table), channels, read),),
-        line=Line(19200, 8, "E", 1),  # the default of the specification: Modbus over serial line V1.02, 2.5.1
+        serial_line=SerialLine(
+            19200, 8, "E", 1
+        ),  # the default of the specification: Modbus over serial line V1.02, 2.5.1
         port=502,
     )
 
@@ -36,12 +38,4 @@ def modbus_singles(
 def singles(raw: bytes, *, words: Literal["high first", "low first"], unit: str, count: int) -> tuple[Sample, ...]:
     """Read `count` singles; infinity is out of range, not-a-number no value."""
     decode.length(raw, 4 * count)
-    return tuple(_sample(raw[place : place + 4], words, unit) for place in range(0, 4 * count, 4))
-
-
-def _sample(raw: bytes, words: Literal["high first", "low first"], unit: str) -> Sample:
-    value = decode.float32(raw, words=words)
-    if value is not None:
-        return Sample(value, unit)
-    beyond = decode.infinite(raw, words=words)
-    return Sample.missing({1: Status.OVERRANGE, -1: Status.UNDERRANGE}.get(beyond, Status.INVALID))
+    return tuple(decode.single(raw[place : place + 4], unit, words=words) for place in range(0, 4 * count, 4))

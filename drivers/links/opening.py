@@ -17,7 +17,7 @@ from drivers.errors import Lost
 from drivers.links.connection import Connection
 
 if TYPE_CHECKING:
-    from drivers.driver import Line
+    from drivers.driver import SerialLine
 
 log = logging.getLogger(__name__)
 _DEAD_PEER_MS = 10_000
@@ -62,7 +62,7 @@ async def _connect(host: str, port: int) -> socket.socket:
     raise failure
 
 
-async def open_serial(path: str, line: Line, name: str) -> Connection:
+async def open_serial(path: str, line: SerialLine, name: str) -> Connection:
     """Open a serial port for nobody else; Lost where it is missing, in use, or cannot be set."""
     line = on_this_port(path, line)
     try:
@@ -89,7 +89,7 @@ async def open_serial(path: str, line: Line, name: str) -> Connection:
         raise Lost(f"{name}: {error}") from None
 
 
-def on_this_port(path: str, line: Line) -> Line:
+def on_this_port(path: str, line: SerialLine) -> SerialLine:
     """Give the setting that the port can take: a pseudo-terminal refuses parity and seven bits."""
     if not os.path.realpath(path).startswith("/dev/pts/") or (line.bits, line.parity) == (8, "N"):
         return line

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from drivers.driver import Driver, Line, Listen, Registers, Text
+from drivers.driver import Driver, Listen, Registers, SerialLine, Text
 from drivers.links.address import RtuTcp, Serial, Tcp, Visa, parse
 from drivers.links.modbus import ModbusBus, ModbusUnit
 from drivers.links.opening import open_serial, open_tcp
@@ -30,7 +30,7 @@ class _Shared:
     wire: Wire
     bus: ModbusBus
     speech: Speech
-    setting: tuple[Line | None, bool]
+    setting: tuple[SerialLine | None, bool]
 
 
 class Wires:
@@ -48,7 +48,7 @@ class Wires:
         driver: Driver[Any],
         *,
         unit: int | None = None,
-        line: Line | None = None,
+        line: SerialLine | None = None,
         visa_backend: str = "@py",
         echo: bool = False,
         connect_timeout: float = 3.0,
@@ -68,7 +68,7 @@ class Wires:
             link: Link[Any] = self._visa_link(where, driver, visa_backend, connect_timeout)
         else:
             key = self._key(where)
-            shared = self._share(key, where, speech, line or driver.line, connect_timeout, echo=echo)
+            shared = self._share(key, where, speech, line or driver.serial_line, connect_timeout, echo=echo)
             # Who cannot be asked for its identity could give the answer to a question of an earlier process.
             settle_first = driver.identity is None
             if speech == "text":
@@ -116,7 +116,7 @@ class Wires:
         key: object,
         where: Serial | Tcp | RtuTcp,
         speech: Speech,
-        line: Line,
+        line: SerialLine,
         connect_timeout: float,
         *,
         echo: bool,
@@ -180,7 +180,7 @@ def _queries(driver: Driver[Any]) -> Iterator[Query]:
     yield from (poll.query for poll in driver.polls)
 
 
-def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_timeout: float) -> Wire:
+def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: SerialLine, connect_timeout: float) -> Wire:
     name = str(where)
     if not isinstance(where, Serial):
         return Wire(name, partial(open_tcp, where.host, where.port, name, connect_timeout))
@@ -189,6 +189,6 @@ def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: Line, connect_time
     return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
 
 
-def _setting(setting: tuple[Line | None, bool]) -> str:
+def _setting(setting: tuple[SerialLine | None, bool]) -> str:
     line, echo = setting
     return f"{line or 'TCP'}{' with echo' if echo else ''}"

@@ -9,7 +9,7 @@ import re
 from functools import partial
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Line, Poll, Sample, Setup, Text, Unreadable
+from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Setup, Text, Unreadable
 
 SLOWEST = 3.0
 """Twice the integration time of 1.36 s, and some: a second question would begin the integration anew."""
@@ -27,7 +27,7 @@ def digiquartz(*, address: int = 1) -> Driver[Text]:
         identity=Identity(ask("SN"), partial(serial, address=address)),
         setup=(Setup(ask("UN"), partial(hectopascal, address=address)),),  # a question: nothing is changed
         polls=(Poll(ask("P3"), (Channel("pressure", "pressure", "hPa"),), partial(pressure, address=address)),),
-        line=Line(9600),
+        serial_line=SerialLine(9600),
         settle=SLOWEST,
     )
 

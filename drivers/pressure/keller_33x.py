@@ -7,7 +7,7 @@ register 0 (CH0, P1, P2, T, TOB1, TOB2).
 from __future__ import annotations
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Line, Poll, Registers, Sample, Status
+from drivers.driver import Channel, Driver, Poll, Registers, Sample, SerialLine
 
 
 def keller_33x() -> Driver[Registers]:
@@ -21,7 +21,7 @@ def keller_33x() -> Driver[Registers]:
                 pressure_and_temperature,
             ),
         ),
-        line=Line(9600),
+        serial_line=SerialLine(9600),
         port=502,
     )
 
@@ -29,12 +29,4 @@ def keller_33x() -> Driver[Registers]:
 def pressure_and_temperature(raw: bytes) -> tuple[Sample, Sample]:
     """Read P1 and TOB1, high word first; infinity is out of range, not-a-number a failed channel."""
     decode.length(raw, 16)
-    return _sample(raw[0:4], "bar"), _sample(raw[12:16], "Cel")
-
-
-def _sample(raw: bytes, unit: str) -> Sample:
-    value = decode.float32(raw, words="high first")
-    if value is not None:
-        return Sample(value, unit)
-    beyond = decode.infinite(raw, words="high first")
-    return Sample.missing({1: Status.OVERRANGE, -1: Status.UNDERRANGE}.get(beyond, Status.INVALID))
+    return decode.single(raw[0:4], "bar", words="high first"), decode.single(raw[12:16], "Cel", words="high first")

@@ -33,8 +33,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from daq.bridge.sink import Refused
 from daq.bridge.storing import Bridge
 from daq.road.batch import Ack, Batch, Rejection
-from daq.road.line_protocol import seq_of
 from daq.road.mqtt import BrokerError, BrokerLost, Message
+from daq.road.point import seq_of
 from daq.road.reading import Reading, Series
 from daq.spool import file as spool_file
 from daq.spool import queue as spool_module
@@ -376,7 +376,7 @@ class Machine(RuleBasedStateMachine):
         self.done, self.quarantined = set[int](), set[int]()
 
     def still_readable(self) -> set[Key]:
-        """Ask SQLite itself which records of the epoch before lie whole in a file that was set aside."""
+        """Ask SQLite itself which records of the epoch before lie whole in a file that was moved away."""
         book, found = self.books[self.epoch], set()
         for path in (self.folder / str(self.life)).glob(f"{NAME}.damaged-*"):
             if path.name.endswith(("-wal", "-shm")):
@@ -489,7 +489,7 @@ class Machine(RuleBasedStateMachine):
         # An acknowledgement that comes while its record is recalled counts for the file; the record is sent again.
         assert done <= members(file.stored) | quarantined | dropped
         if quarantined and self.worker.is_alive() and not self.hurt:
-            reasons = {seq: reason for seq, _, reason, _ in file.set_aside()}
+            reasons = {seq: reason for seq, _, reason, _ in file.quarantine_rows()}
             assert reasons.keys() == members(file.quarantined)
             assert set(reasons.values()) <= {WORDS, DAMAGED_ROW}
 

@@ -58,7 +58,7 @@ class Seen:
     calls: int = 0
     reported: int = 0
     refused_to_open: int = 0
-    set_aside: int = 0
+    moved_away: int = 0
     slowest: float = 0.0
     kinds: set[str] = field(default_factory=set)
 
@@ -86,7 +86,7 @@ async def life(folder: Path, disk: Disk, seen: Seen, *, lasting: bool = False) -
         spool = await opened(folder / NAME, disk, seen)
         if spool.damage:  # a page could not be read at two tries: what still waited is taken over
             assert lasting, "an error that passes is no damage"
-            seen.set_aside += 1
+            seen.moved_away += 1
             disk.heal()
             await taken_over(spool, put)
             return False
@@ -124,7 +124,7 @@ async def asked_again(disk: Disk, what: Callable[[], Awaitable[int]]) -> int:
 
 
 async def taken_over(spool: Spool, put: int) -> None:
-    """See that every record which waited in a file that was set aside waits in the new one."""
+    """See that every record which waited in a file that was moved away waits in the new one."""
     while spool.salvaging:
         await asyncio.sleep(0.01)
     await spool.flush()
@@ -219,7 +219,7 @@ async def test_error_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         aim="0 lost; an error that passes is not taken for damage",
         seen=f"{seen.calls} lives, each with an error at another call ({', '.join(sorted(seen.kinds))}), once and "
         f"until it was reported: 0 of {2 * ROUNDS * PER_ROUND} records lost in each, "
-        f"{seen.set_aside} files set aside because a page could not be read at two tries, and taken over; "
+        f"{seen.moved_away} files moved away because a page could not be read at two tries, and taken over; "
         f"{seen.refused_to_open} did not open and did so at the next start",
         test="pytest tests/drills/test_bad_disk.py -k error_at",
     )
@@ -270,7 +270,7 @@ class Outcome:
 
     files: int = 0
     sound: int = 0
-    set_aside: int = 0
+    moved_away: int = 0
     new_epoch: int = 0
     lost: int = 0
     slowest: float = 0.0
@@ -302,7 +302,7 @@ async def survives(folder: Path, lines: dict[bytes, bytes], outcome: Outcome) ->
         outcome.new_epoch += 1
         outcome.lost += max(0, lost)
     elif ledger.quarantined > 1:
-        outcome.set_aside += 1
+        outcome.moved_away += 1
         assert lost <= ledger.quarantined - 1, "lost without a word"
     else:
         assert lost <= 0, f"{lost} lost without a word"
@@ -336,7 +336,7 @@ async def test_turned_bits(tmp_path: Path) -> None:
         shutil.rmtree(folder)
     slowest = max(outcome.slowest, header.slowest)
     assert slowest < STARTS_WITHIN
-    assert outcome.set_aside
+    assert outcome.moved_away
     assert outcome.new_epoch
     note(
         "R9 bits",
@@ -344,7 +344,7 @@ async def test_turned_bits(tmp_path: Path) -> None:
         aim="starts within 5 s in 100 %; turned rows found in 100 %",
         seen=f"{outcome.files} files with 1 to 64 turned bits (in the database and in the write-ahead log), and each "
         f"of {header.files} bits of the header: all opened, the slowest acquired after {slowest:.2f} s; 0 false "
-        f"records sent; {outcome.new_epoch + header.new_epoch} set aside and begun again, {outcome.set_aside} with "
+        f"records sent; {outcome.new_epoch + header.new_epoch} moved away and begun again, {outcome.moved_away} with "
         f"rows in quarantine, {outcome.sound + header.sound} unharmed",
         test="pytest tests/drills/test_bad_disk.py -k bits",
         seed=SEED,

@@ -96,7 +96,7 @@ def test_older_file_is_taken_over(tmp_path: Path) -> None:
     assert not file.damage
     assert (file.epoch, file.last) == (epoch, ROWS)
     assert list(file.stored) == [(REFUSED + 1, STORED)]
-    assert file.set_aside()[0][:3] == (REFUSED, 1, "no such field")
+    assert file.quarantine_rows()[0][:3] == (REFUSED, 1, "no such field")
     for seq, row in enumerate(all_rows(file), 1):
         assert row.whole
         assert (row.seq, row.line) == (seq, encode(reading(seq), seq, epoch))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from drivers.driver import Channel, Driver, Identity, Line, Poll, Query
+from drivers.driver import Channel, Driver, Identity, Poll, Query, SerialLine
 from drivers.errors import InstrumentError
 from drivers.links import Wires
 from tests.conformance.links.peers import Lines, ModbusRtu, ModbusTcp, Peer, PtyPeer, TcpPeer
@@ -51,7 +51,7 @@ class Bench:
             unit=unit if self.kind in MODBUS else None,
             connect_timeout=1.0,
             echo=echo,
-            line=Line(115200),
+            line=SerialLine(115200),
         )
 
     def question(self, number: int, timeout: float = TIMEOUT) -> Query:

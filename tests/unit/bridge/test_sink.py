@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from daq.bridge.archive import Archive, parse, points
+from daq.bridge.archive import Archive, points
 from daq.bridge.sink import Misconfigured, Refused, TooLarge, Unavailable, store
-from daq.road.line_protocol import encode, seq_of
+from daq.road.line_protocol import encode
+from daq.road.point import parse, seq_of
 from daq.road.reading import Event, EventKind, Health, Reading, Series
 from drivers.sample import Status
 from tests.spools import reading
@@ -129,20 +130,3 @@ async def test_archive_keeps_each_point_once(tmp_path: Path) -> None:
     found = list(points(tmp_path / "archive.sqlite", "reading"))
     assert [point.fields["seq"] for point in found] == list(range(1, 101))
     assert len(list(points(tmp_path / "archive.sqlite", "reading", found[10].time, found[20].time))) == 10
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"",
-        b"reading",
-        b"reading value=1",
-        b"reading value= 1",
-        b"\xff value=1 1",
-        b'reading text="a 1',
-        b"reading value=1 9" + b"9" * 30,
-    ],
-)
-def test_archive_refuses_what_is_no_line(line: bytes) -> None:
-    with pytest.raises(Refused):
-        parse(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from drivers.driver import Channel, Driver, Line, Poll, Query, Registers, Text
+from drivers.driver import Channel, Driver, Poll, Query, Registers, SerialLine, Text
 from drivers.links import Wires
 from drivers.links.modbus import ModbusUnit
 from drivers.links.opening import on_this_port
@@ -68,7 +68,7 @@ async def test_a_port_that_was_plugged_in_elsewhere_is_a_wire_of_its_own(tmp_pat
 @pytest.mark.parametrize(
     ("first", "second", "advice"),
     [
-        (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", TEXT, {"line": Line(19200)}), "9600 8N1 and 19200 8N1"),
+        (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", TEXT, {"line": SerialLine(19200)}), "9600 8N1 and 19200 8N1"),
         (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", TEXT, {"echo": True}), "9600 8N1 with echo"),
         (("/dev/ttyS9", TEXT, {}), ("/dev/ttyS9", MODBUS, {"unit": 1}), "use two ports"),
         (("tcp://h:1", MODBUS, {"unit": 1}), ("rtu+tcp://H:1", MODBUS, {"unit": 2}), "use two ports"),
@@ -116,7 +116,7 @@ def test_a_driver_speaks_one_language() -> None:
 def test_only_a_pseudo_terminal_is_spared_its_parity() -> None:
     master, slave = pty.openpty()
     name = os.ttyname(slave)
-    assert on_this_port(name, Line(4800, 7, "E", 1, "xonxoff")) == Line(4800, 8, "N", 1, "xonxoff")
-    assert on_this_port("/dev/ttyS9", Line(4800, 7, "E")) == Line(4800, 7, "E")
+    assert on_this_port(name, SerialLine(4800, 7, "E", 1, "xonxoff")) == SerialLine(4800, 8, "N", 1, "xonxoff")
+    assert on_this_port("/dev/ttyS9", SerialLine(4800, 7, "E")) == SerialLine(4800, 7, "E")
     os.close(slave)
     os.close(master)

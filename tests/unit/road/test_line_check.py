@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from daq.bridge.archive import parse
 from daq.road.batch import Batch
 from daq.road.line_check import BOOLEAN, FLOAT, INTEGER, SCHEMA, STRING, fault, strange_lines
 from daq.road.line_protocol import encode, tag
+from daq.road.point import parse
 from daq.road.reading import Event, EventKind, Health, Reading, Record, Series
 from drivers.sample import Status
 from tests.poison import EPOCH, POISON, good

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from daq.road.batch import Ack, Rejection
-from daq.road.line_protocol import seq_of
+from daq.road.point import seq_of
 from daq.road.reading import Event, EventKind
 from daq.spool import salvage
 from daq.spool.file import Changes, SpoolFile
@@ -74,7 +74,7 @@ async def test_file_whose_last_change_was_pruning_is_whole(tmp_path: Path) -> No
     again.close()
 
 
-async def test_damaged_row_is_set_aside_and_stops_nobody(tmp_path: Path) -> None:
+async def test_damaged_row_goes_to_quarantine_and_stops_nobody(tmp_path: Path) -> None:
     spool = await filled(tmp_path / "s.sqlite", 10)
     await spool.close()
     with sqlite3.connect(tmp_path / "s.sqlite") as connection:
@@ -213,7 +213,7 @@ async def test_file_that_is_damaged_under_a_running_station_is_begun_again(tmp_p
         await spool.flush()
         assert began.is_set()
         assert spool.epoch != epoch
-        assert "set aside as s.sqlite.damaged-" in spool.damage
+        assert "moved away as s.sqlite.damaged-" in spool.damage
         while spool.salvaging:
             await asyncio.sleep(0.01)
         await spool.flush()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daq.road.batch import Ack
-from daq.road.line_protocol import seq_of
+from daq.road.point import seq_of
 from daq.spool.queue import Spool, SpoolError
 from daq.spool.salvage import mend_header
 from tests.spools import GIB, filled, reading
@@ -59,7 +59,7 @@ async def test_noise_over_some_pages(tmp_path: Path, seed: int) -> None:
     assert values <= {str(number).encode() for number in range(ROWS + 2)}, "a row that nobody wrote"
     await spool.close()
     if spool.damage:
-        assert "set aside as s.sqlite.damaged-" in spool.damage
+        assert "moved away as s.sqlite.damaged-" in spool.damage
         assert list(tmp_path.glob("s.sqlite.damaged-*"))
         assert all(f'epoch="{spool.epoch}"'.encode() in line for line in lines)
     assert str(ROWS + 1).encode() in values

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daq.road.batch import Ack, Batch, Rejection
-from daq.road.line_protocol import seq_of
 from daq.road.mqtt import Message
+from daq.road.point import seq_of
 from daq.spool.queue import Ledger, Spool
 from daq.station.publisher import BACKLOG, BATCH_LINES, REMIND, RESEND, WINDOW, Publisher
 from tests.jumping_clock import JumpingClock
@@ -158,7 +158,7 @@ async def test_ack_beyond_what_was_sent_changes_nothing(tmp_path: Path, caplog: 
         assert "names record 11, which was not sent" in caplog.text
 
 
-async def test_rejected_record_is_set_aside_with_the_words_of_the_database(tmp_path: Path) -> None:
+async def test_rejected_record_goes_to_quarantine_with_the_words_of_the_database(tmp_path: Path) -> None:
     async with publishing(tmp_path, 10) as (clock, spool, _, road):
         await clock.run_for(0.1)
         road.acks.put_nowait(ack(spool, (1, 6), (8, 10), rejected=(Rejection(7, "field type conflict"),)))
@@ -173,7 +173,7 @@ async def test_new_connection_sends_again_what_was_under_way(tmp_path: Path) -> 
         task = asyncio.create_task(publisher.serve(second))  # type: ignore[arg-type]
         await clock.run_for(0.1)
         task.cancel()
-        await asyncio.wait([task])
+        await clock.finish(task)
         assert (
             [(batch.first, batch.last) for batch in second.batches]
             == [(1, 10)]

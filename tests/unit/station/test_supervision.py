@@ -52,7 +52,7 @@ async def crew() -> AsyncIterator[tuple[JumpingClock, Records, Hanging, Crew]]:
     finally:
         bad.deaf = False
         task.cancel()
-        await asyncio.wait([task])
+        await clock.finish(task)
 
 
 async def test_follower_that_hangs_is_started_again() -> None:
@@ -94,9 +94,7 @@ async def test_follower_that_cannot_be_ended_is_left_to_the_watchdog() -> None:
         await clock.run_for(3.0)
         before = made.stuck
         wire.hangs = wire.deaf = True
-        waiting = asyncio.create_task(clock.run_for(50.0))
-        await asyncio.wait([waiting], timeout=4.0)
-        await clock.run_for(50.0)
+        await clock.run_for(100.0)
         assert (before, made.stuck) == (None, "bad")
         wire.hangs = wire.deaf = False
 
