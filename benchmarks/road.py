@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import labs
 from benchmarks.measure import Result, cpu_seconds, quantile, resident_megabytes
-from daq.demo.servers import find_influxdb
+from daq.demo.programs import find_influxdb
 from tests.system.world import Stored, World, influxql, world
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.measure import cpu_seconds, machine, resident_megabytes
-from daq.demo.servers import InfluxDb2, Mosquitto, Server, ServerError, find, find_influxdb
+from daq.demo.programs import find, find_influxdb
+from daq.demo.servers import InfluxDb2, Mosquitto, Server, ServerError
 from daq.demo.whole_lab import Program
 from tests.system.world import influxql
 

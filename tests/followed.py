@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daq.road.reading import Event, EventKind, Reading, Record
 from daq.station.acquisition import Follower
 from daq.station.records import Station
-from daq.station.supervision import Crew
+from daq.station.supervision import Supervisor
 from drivers.balances.mt_sics import mt_sics
 from drivers.instrument import Instrument
 from tests.jumping_clock import JumpingClock
@@ -73,7 +73,7 @@ async def running(
     station = Station("lab", records, clock)
     instrument = Instrument("balance", mt_sics(), wire, serial, clock.monotonic)
     follower = Follower(station, instrument, period)
-    task = asyncio.create_task(Crew(station, [follower]).run(), name="follow all")
+    task = asyncio.create_task(Supervisor(station, [follower]).run(), name="follow all")
     try:
         yield clock, records, wire, follower
     finally:

@@ -20,7 +20,7 @@ from daq.road.batch import Ack, Batch, Malformed, Rejection, station_of, topic
 from daq.road.line_check import strange_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from daq.bridge.sink import Sink
     from daq.host.clock import Clock
@@ -50,6 +50,40 @@ class Counters:
     waiting_batches: int = 0
     database: str = ""
     last_error: str = ""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of a batch: the places of the lines that were rejected, with the reason; the rest is stored."""
+
+    batch: Batch
+    rejected: dict[int, str]
+
+    @property
+    def stored(self) -> list[tuple[int, int]]:
+        """Ranges of the records that are stored."""
+        ranges, start = [], 0
+        for place in [*sorted(self.rejected), len(self.batch.lines)]:
+            if place > start:
+                ranges.append((self.batch.first + start, self.batch.first + place - 1))
+            start = place + 1
+        return ranges
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        """The records that are rejected, in order."""
+        return [Rejection(self.batch.first + place, words) for place, words in sorted(self.rejected.items())]
+
+
+def acknowledgements(verdicts: Iterable[Verdict], bridge: str) -> Iterator[tuple[str, Ack]]:
+    """Give each station what it is to be told, one acknowledgement for an epoch."""
+    told: defaultdict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        told[verdict.batch.station, verdict.batch.epoch].append(verdict)
+    for (station, epoch), some in told.items():
+        stored = [pair for one in some for pair in one.stored]
+        rejected = [rejection for one in some for rejection in one.rejections]
+        yield station, Ack(epoch, stored, rejected, bridge)
 
 
 class Bridge:
@@ -137,9 +171,9 @@ class Bridge:
             while self._waiting:
                 batches = self._take()
                 self.counters.waiting_batches = len(self._waiting)
-                for station, epoch, ack in await self._stored(batches):
+                for station, ack in acknowledgements(await self._settled(batches), self.name):
                     await connection.publish(topic(station, "ack"), ack.encode(), 1)
-                    log.debug("%s %s: acknowledged %s", station, epoch, ack.stored)
+                    log.debug("%s %s: acknowledged %s", station, ack.epoch, ack.stored)
                 self.progress = self._clock.monotonic()
 
     def _take(self) -> list[Batch]:
@@ -161,36 +195,20 @@ class Bridge:
             self._waiting_bytes -= _size(batch)
         return taken
 
-    async def _stored(self, batches: Sequence[Batch]) -> list[tuple[str, str, Ack]]:
-        """Store what is good of `batches`, however long the database needs, and say so to each station."""
-        strange = [strange_lines(batch) for batch in batches]
-        lines = [
-            line
-            for batch, odd in zip(batches, strange, strict=True)
-            for place, line in enumerate(batch.lines)
-            if place not in odd
-        ]
-        refused = await self._persist(lines) if lines else {}
-        acks: dict[tuple[str, str], Ack] = {}
-        at = 0
-        for batch, odd in zip(batches, strange, strict=True):
-            rejected = dict(odd)
-            for place in range(len(batch.lines)):
-                if place not in odd:
-                    if at in refused:
-                        rejected[place] = refused[at]
-                    at += 1
-            self._count(batch, rejected)
-            known = acks.get((batch.station, batch.epoch), Ack(batch.epoch, (), (), self.name))
-            stored = [*known.stored, *_ranges(batch, rejected)]
-            words = [
-                *known.rejected,
-                *(Rejection(batch.first + place, said) for place, said in sorted(rejected.items())),
-            ]
-            acks[batch.station, batch.epoch] = Ack(batch.epoch, stored, words, self.name)
-        return [(station, epoch, ack) for (station, epoch), ack in acks.items()]
+    async def _settled(self, batches: Sequence[Batch]) -> list[Verdict]:
+        """Store what is good of `batches`, however long the database needs; gives what became of each."""
+        verdicts = [Verdict(batch, strange_lines(batch)) for batch in batches]
+        good = [(one, place) for one in verdicts for place in range(len(one.batch.lines)) if place not in one.rejected]
+        refused = await self._persist([one.batch.lines[place] for one, place in good]) if good else {}
+        for number, words in refused.items():
+            verdict, place = good[number]
+            verdict.rejected[place] = words
+        for verdict in verdicts:
+            self._count(verdict)
+        return verdicts
 
-    def _count(self, batch: Batch, rejected: dict[int, str]) -> None:
+    def _count(self, verdict: Verdict) -> None:
+        batch, rejected = verdict.batch, verdict.rejected
         self.counters.stored += len(batch.lines) - len(rejected)
         self.counters.rejected += len(rejected)
         for place, words in rejected.items():
@@ -242,13 +260,3 @@ def _batch_of(message: Message) -> Batch:
 
 def _size(batch: Batch) -> int:
     return sum(map(len, batch.lines))
-
-
-def _ranges(batch: Batch, rejected: dict[int, str]) -> list[tuple[int, int]]:
-    """Give the ranges of a batch's records that are stored."""
-    ranges, start = [], 0
-    for place in [*sorted(rejected), len(batch.lines)]:
-        if place > start:
-            ranges.append((batch.first + start, batch.first + place - 1))
-        start = place + 1
-    return ranges

@@ -1,4 +1,4 @@
-"""Finds mosquitto and the databases on this machine and runs them as children, for the demo and for the tests.
+"""Runs mosquitto and the databases as children, for the demo and for the tests.
 
 Each server listens on a free port of 127.0.0.1, keeps its files in a folder that the caller gives, and dies with the
 process that started it.
@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from daq.demo.programs import version_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -32,40 +32,6 @@ READY_WITHIN = 30.0
 
 class ServerError(Exception):
     """A server did not start; the message ends with the last lines that it wrote."""
-
-
-def cache_folder() -> Path:
-    """Give the folder in which `make servers` keeps what it fetched and built."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DAQ_CACHE") or Path(cache) / "daq")
-
-
-def find(*names: str) -> Path | None:
-    """Find a program by one of its names: on PATH, in the places of a system's daemons, then in the cache folder."""
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
-    for name in names:
-        if found := shutil.which(name, path=places):
-            return Path(found)
-    for name in names:
-        if found := shutil.which(name, path=str(cache_folder() / "bin")):
-            return Path(found)
-    return None
-
-
-def version_of(program: Path, *arguments: str) -> str:
-    """Ask a program for its version; empty where it gives none."""
-    said = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603  # found by us
-    match = re.search(r"\d+\.\d+(?:\.\d+)?[\w.~-]*", said.stdout + said.stderr)
-    return match[0] if match else ""
-
-
-def find_influxdb(generation: int) -> Path | None:
-    """Find an InfluxDB server of generation 1 or 2; `influxd` on PATH may be either."""
-    places = [find("influxd"), cache_folder() / "bin" / "influxd", cache_folder() / "bin" / "influxd1"]
-    for program in places:
-        if program is not None and program.exists() and version_of(program, "version").startswith(f"{generation}."):
-            return program
-    return None
 
 
 def free_port() -> int:

@@ -20,7 +20,8 @@ from daq.bridge.influxdb import InfluxDb
 from daq.bridge.sink import SinkError
 from daq.commands.failing import fail
 from daq.config import Broker, InfluxTable
-from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, ServerError, find, find_influxdb
+from daq.demo.programs import find, find_influxdb
+from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, ServerError
 from daq.demo.view import View
 from daq.host.signals import stop_signals
 from daq.road.mqtt import stay_connected

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from daq.spool.queue import Spool
     from daq.station.publisher import Publisher
     from daq.station.records import Station
-    from daq.station.supervision import Crew
+    from daq.station.supervision import Supervisor
 
 LEVELS = (50, 80, 95)
 """Per cent of the spool's limit at which an alarm is raised."""
@@ -28,7 +28,9 @@ DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
 class Monitor:
     """Looks at every part of a station and changes none."""
 
-    def __init__(self, station: Station, spool: Spool, publisher: Publisher, crew: Crew, alarm_after: float) -> None:
+    def __init__(
+        self, station: Station, spool: Spool, publisher: Publisher, supervisor: Supervisor, alarm_after: float
+    ) -> None:
         """`alarm_after`: age in seconds of the oldest waiting record at which an alarm is raised."""
         self.state = "online"
         self.alarm_after = alarm_after
@@ -38,7 +40,7 @@ class Monitor:
         self._clock: Clock = station.clock
         self._spool = spool
         self._publisher = publisher
-        self._crew = crew
+        self._supervisor = supervisor
         self._started = self._clock.monotonic()
         self._acquired: deque[tuple[float, int]] = deque()
         self._level = 0
@@ -70,7 +72,7 @@ class Monitor:
         """Give the health of the station, as published and as `daq status` shows it."""
         spool, clock, full_in = self._spool, self._clock, self.full_in
         number, link = spool.head
-        backfill = self._publisher.backfill
+        backfill = self._publisher.outgoing.backfill
         return {
             "station": self._station.name,
             "state": self.state,
@@ -97,7 +99,7 @@ class Monitor:
             "backfill": None
             if backfill is None
             else {"left": backfill.left, "of": backfill.begun_with, "records_per_s": round(backfill.rate)},
-            "resent_batches": self._publisher.resent,
+            "resent_batches": self._publisher.outgoing.resent,
             "strange_acks": self._publisher.strange_acks,
             "instruments": {
                 name: {
@@ -110,20 +112,20 @@ class Monitor:
                     "last_at_ns": one.last_at,
                     "last_error": one.last_error,
                 }
-                for name, one in self._crew.followers.items()
+                for name, one in self._supervisor.followers.items()
             },
         }
 
     def record(self) -> Health:
         """Give the state of the station as a record for its own road, with the head of the hash chain as a witness."""
         number, link = self._spool.head
-        followers = self._crew.followers.values()
+        followers = self._supervisor.followers.values()
         numbers: dict[str, int | float] = {
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
             **asdict(self._spool.ledger),
             "spool_bytes": self._spool.used,
             "waiting_bytes": round(self.waiting_bytes),
-            "resent_batches": self._publisher.resent,
+            "resent_batches": self._publisher.outgoing.resent,
             "errors": sum(one.errors for one in followers),
             "missed": sum(one.missed for one in followers),
             "restarts": sum(one.restarts for one in followers),

@@ -20,7 +20,7 @@ ROWS = 2_000
 """Rows in one answer at most: the station reads on while it writes it."""
 
 
-class Desk:
+class Questions:
     """Answers the questions of `daq quarantine`, `daq verify` and `daq replay`."""
 
     def __init__(self, station: Station, spool: Spool, publisher: Publisher, monitor: Monitor) -> None:

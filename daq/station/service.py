@@ -18,22 +18,21 @@ from daq.road.reading import EventKind
 from daq.spool import disk
 from daq.spool.queue import Retention, Spool, SpoolError
 from daq.station.acquisition import Follower
+from daq.station.announcements import Announcements
 from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
 from daq.station.installation import load_station, wire
 from daq.station.publisher import Publisher
-from daq.station.questions import Desk
+from daq.station.questions import Questions
 from daq.station.records import Station
-from daq.station.supervision import Crew
+from daq.station.supervision import Supervisor
 from drivers.links import Wires
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from daq.config import SpoolTable, StationConfig
     from daq.host.clock import Clock
-    from daq.road.batch import Rejection
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,6 @@ DRAIN = 10.0
 HEALTH = 60.0
 STUCK = 20.0
 """Seconds without progress after which the watchdog is not fed any more."""
-STRANGE_ACKS = 60.0
-"""Seconds between two events that say how many acknowledgements were not believed."""
 CLOSED_FOR = 0.5
 """Seconds between two runs of a station that are worth an event."""
 
@@ -60,24 +57,16 @@ class StationService:
         self.spool_path = table.path or state_folder() / "spool.sqlite"
         self.spool = Spool(self.spool_path, table.limit, _retention(table), table.ballast)
         self.station = Station(config.station, self.spool, clock, floor=self.spool.latest_stamp)
-        self.crew = Crew(self.station, [self._follower(name) for name in config.instruments])
+        self.supervisor = Supervisor(self.station, [self._follower(name) for name in config.instruments])
         self.publisher = Publisher(config.station, self.spool, clock, self.status)
-        self.monitor = Monitor(self.station, self.spool, self.publisher, self.crew, table.alarm_after)
-        self.station.on_reading = self.publisher.show
+        self.monitor = Monitor(self.station, self.spool, self.publisher, self.supervisor, table.alarm_after)
+        self.station.on_reading = self.publisher.live.show
         self._path = path
-        self._desk = Desk(self.station, self.spool, self.publisher, self.monitor)
+        self._questions = Questions(self.station, self.spool, self.publisher, self.monitor)
         self._group: asyncio.TaskGroup | None = None
         self._road: asyncio.Task[None] | None = None
         self._waiting_readings = 0
-        self._trouble_since = 0
-        self._strange_acks: tuple[float, int] = (-STRANGE_ACKS, 0)
-        self.spool.on_trouble = self._troubled
-        self.spool.on_drop = self._dropped
-        self.spool.on_lost = self._lost
-        self.spool.on_new_epoch = self._new_epoch
-        self.spool.on_salvaged = self._salvaged
-        self.publisher.on_rejected = self._rejected
-        self.publisher.on_strange_ack = self._strange_ack
+        Announcements(self.station, self.spool, self.publisher)
 
     def _follower(self, name: str) -> Follower:
         table = self.config.instruments[name]
@@ -87,67 +76,23 @@ class StationService:
         """Give the health of the station, as published and as `daq status` shows it."""
         return self.monitor.status()
 
-    # -- what the spool and the publisher tell
-
-    def _troubled(self, what: str) -> None:
-        now = self.clock.utc_ns()
-        if what and not self._trouble_since:
-            self._trouble_since = now
-            log.error("spool: %s; records wait in memory", what)
-            self._last_trouble = what
-        elif not what and self._trouble_since:
-            since, self._trouble_since = self._trouble_since, 0
-            text = f"the disk of the spool refused to write: {self._last_trouble}; it writes again"
-            self.station.event(EventKind.DISK, text, at=since, until=now)
-
-    def _dropped(self, first: int, last: int) -> None:
-        text = f"the spool is full or too old: records {first} to {last} were given up before the database had them"
-        self.station.event(EventKind.DROP, text, missed=last - first + 1)
-
-    def _lost(self, seqs: list[int]) -> None:
-        some = ", ".join(str(seq) for seq in seqs[:10]) + (", …" if len(seqs) > 10 else "")
-        text = f"{len(seqs)} records are damaged on the disk and are in quarantine: {some}"
-        self.station.event(EventKind.QUARANTINE, text, missed=len(seqs))
-
-    def _rejected(self, rejected: Sequence[Rejection]) -> None:
-        first = rejected[0]
-        more = f", and {len(rejected) - 1} more" if len(rejected) > 1 else ""
-        text = f"the database rejects record {first.seq}{more}: {first.reason}"
-        self.station.event(EventKind.QUARANTINE, text[:1000], missed=len(rejected))
-
-    def _strange_ack(self, why: str) -> None:
-        """Report acknowledgements that change nothing, once a minute at most: anyone may send a thousand a second."""
-        (since, count), now = self._strange_acks, self.clock.monotonic()
-        if now - since >= STRANGE_ACKS:
-            self.station.event(EventKind.ACK, f"{count + 1} acknowledgements change nothing: {why}")
-            self._strange_acks = (now, 0)
-        else:
-            self._strange_acks = (since, count + 1)
-
-    def _new_epoch(self) -> None:
-        self.publisher.begin_epoch()
-        self.station.event(EventKind.DAMAGE, self.spool.damage or "the file of the spool was begun again")
-
-    def _salvaged(self, name: str, count: int) -> None:
-        self.station.event(EventKind.DAMAGE, f"{count} records that were not stored yet were read from {name}")
-
     # -- running
 
     def stuck(self) -> str | None:
         """Name the part that has stopped moving; None while all do. Broker and database are none of these parts."""
         if self.spool.silent_for > STUCK:
             return "the spool"
-        return self.crew.stuck
+        return self.supervisor.stuck
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event | None = None) -> None:
         """Acquire until `stop` is set, then drain; raises whatever a part of the station dies of."""
-        handlers = self._desk.handlers() | {"reload": self._reload_asked}
+        handlers = self._questions.handlers() | {"reload": self._reload_asked}
         async with asyncio.TaskGroup() as group, serve_control(socket_of(self.spool_path), handlers):
             self._group = group
             self._start_road()
             group.create_task(self._watch_spool(), name="spool")
             await self._say_what_was()
-            reading = group.create_task(self.crew.run(), name="acquisition")
+            reading = group.create_task(self.supervisor.run(), name="acquisition")
             duties = [
                 group.create_task(duty, name=name)
                 for name, duty in (
@@ -156,7 +101,7 @@ class StationService:
                     ("reload", self._reload_when(reload or asyncio.Event())),
                 )
             ]
-            notify.ready(f"reading {len(self.crew.followers)} instruments")
+            notify.ready(f"reading {len(self.supervisor.followers)} instruments")
             await stop.wait()
             notify.stopping()
             self.monitor.state = "draining"
@@ -179,13 +124,13 @@ class StationService:
     async def _say_what_was(self) -> None:
         """Say that a run begins, how the last one ended, and that nothing was read between the two."""
         self.station.notice_synchronisation()
-        self.station.event(EventKind.START, f"daq {__version__}, {len(self.crew.followers)} instruments")
+        self.station.event(EventKind.START, f"daq {__version__}, {len(self.supervisor.followers)} instruments")
         if self.spool.damage:
             self.station.event(EventKind.DAMAGE, self.spool.damage)
         now, since = self.clock.utc_ns(), self.spool.latest_stamp
         if since and now - since > CLOSED_FOR * NANOSECONDS:
             closed = (now - since) / NANOSECONDS
-            missed = sum(int(closed / one.period) for one in self.crew.followers.values())
+            missed = sum(int(closed / one.period) for one in self.supervisor.followers.values())
             how = "it had been asked to stop" if self.spool.ended_in_order else "it had ended without a stop"
             text = f"the station did not run for {in_words(closed)}: {how}"
             self.station.event(EventKind.GAP, text, at=since, until=now, missed=missed)
@@ -269,7 +214,7 @@ class StationService:
             notify.reloading()
             with suppress(Denied):
                 await self._reload_asked({})
-            notify.ready(f"reading {len(self.crew.followers)} instruments")
+            notify.ready(f"reading {len(self.supervisor.followers)} instruments")
 
     async def _reload_asked(self, _: dict[str, Any]) -> dict[str, Any]:
         if self._path is None:
@@ -290,13 +235,13 @@ class StationService:
         gone = [name for name in old.instruments if name not in new.instruments]
         changed = [n for n, table in new.instruments.items() if n in old.instruments and table != old.instruments[n]]
         added = [name for name in new.instruments if name not in old.instruments]
-        links = [self.crew.followers[name].instrument.link for name in (*gone, *changed)]
-        await self.crew.remove([*gone, *changed])
+        links = [self.supervisor.followers[name].instrument.link for name in (*gone, *changed)]
+        await self.supervisor.remove([*gone, *changed])
         for link in links:
             await self.wires.give_back(link)
         self.config = new
         for name in (*changed, *added):
-            self.crew.add(self._follower(name))
+            self.supervisor.add(self._follower(name))
         said = [f"{name} removed" for name in gone]
         said += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
         if new.spool != old.spool:

@@ -26,7 +26,7 @@ CALM = 600.0
 """Seconds without trouble after which the next restart is the first one again."""
 
 
-class Crew:
+class Supervisor:
     """The followers of a station by the name of their instrument; they come, go and are started again while it runs."""
 
     def __init__(self, station: Station, followers: Iterable[Follower]) -> None:

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from daq.bridge.sink import Refused
-from daq.bridge.storing import Bridge
+from daq.bridge.storing import Bridge, acknowledgements
 from daq.road.batch import Ack, Batch, Rejection
 from daq.road.mqtt import BrokerError, BrokerLost, Message
 from daq.road.point import seq_of
@@ -42,6 +42,8 @@ from daq.spool import writer as spool_writer
 from daq.spool.file import DAMAGED_ROW
 from daq.spool.queue import Ledger, Retention, Spool, SpoolFull
 from daq.spool.writer import IDLE, LINGER, Writer
+from daq.station import live as live_module
+from daq.station import outgoing as outgoing_module
 from daq.station import publisher as publisher_module
 from daq.station.publisher import Publisher
 from drivers.sample import Status
@@ -70,7 +72,7 @@ SERIES = [Series("lab", "balance", channel, "mass", "g") for channel in ("mass",
 WORDS = "field type conflict"
 
 SMALL: dict[Any, dict[str, object]] = {
-    publisher_module: {
+    outgoing_module: {
         "WINDOW": 4,
         "SMALLEST_WINDOW": 2,
         "LARGEST_WINDOW": 8,
@@ -78,9 +80,9 @@ SMALL: dict[Any, dict[str, object]] = {
         "BACKLOG": 20,
         "BATCH_LINES": 3,
         "BATCH_BYTES": 600,
-        "STATUS": 60.0,
-        "LIVE": 60.0,
     },
+    publisher_module: {"STATUS": 60.0},
+    live_module: {"EVERY": 60.0},
     spool_module: {"READ_AHEAD": 5, "RECENT": 6},
     spool_writer: {"COMMIT_ROWS": 5, "AUDIT_ROWS": 8},
     spool_file: {"PRUNE_ROWS": 4},
@@ -683,7 +685,7 @@ class Machine(RuleBasedStateMachine):
         self.run(step())
 
     async def bring(self, batches: list[Batch]) -> None:
-        for station, _, ack in await self.bridge._stored(batches):
+        for station, ack in acknowledgements(await self.bridge._settled(batches), self.bridge.name):
             assert station == "lab"
             self.acks.append(ack.encode())
         self.count("batches stored", len(batches))

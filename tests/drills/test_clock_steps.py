@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daq.demo.servers import cache_folder
+from daq.demo.programs import cache_folder
 from daq.host.clock import synchronised
 from tests.drills.report import SEED, count, note
 from tests.system.conftest import needs

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 
-from daq.demo.servers import Mosquitto, find, find_influxdb
+from daq.demo.programs import find, find_influxdb
+from daq.demo.servers import Mosquitto
 from daq.road.batch import LIMIT_LINES
-from daq.station.publisher import BATCH_LINES, WINDOW
+from daq.station.outgoing import BATCH_LINES, WINDOW
 from tests.drills.report import LONG, SEED, count, note
 from tests.system.conftest import needs
 from tests.system.test_road import KILLED_LAB

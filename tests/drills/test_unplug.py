@@ -18,7 +18,7 @@ from daq.road.reading import Event, EventKind, Reading, Record
 from daq.station.acquisition import Follower
 from daq.station.installation import load_station, wire
 from daq.station.records import Station
-from daq.station.supervision import Crew
+from daq.station.supervision import Supervisor
 from drivers.links import Wires
 from simulators.lab import Lab
 from simulators.pty_line import PtyLine
@@ -209,7 +209,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def station_on_ptys(folder: Path) -> AsyncIterator[tuple[Lab, Seen, Crew]]:
+async def station_on_ptys(folder: Path) -> AsyncIterator[tuple[Lab, Seen, Supervisor]]:
     """Run a lab and the acquisition of a station that reads it by names, as in /dev/serial/by-id."""
     (folder / "lab.toml").write_text(LAB + (BATHS if LONG else ""))
     lab = Lab.from_file(folder / "lab.toml", truth=folder / "truth.jsonl", pty_folder=folder / "by-id")
@@ -222,10 +222,10 @@ async def station_on_ptys(folder: Path) -> AsyncIterator[tuple[Lab, Seen, Crew]]
         followers = [
             Follower(station, wire(name, table, wires), table.period) for name, table in config.instruments.items()
         ]
-        crew = Crew(station, followers)
-        running = asyncio.create_task(crew.run(), name="acquisition")
+        supervisor = Supervisor(station, followers)
+        running = asyncio.create_task(supervisor.run(), name="acquisition")
         try:
-            yield lab, seen, crew
+            yield lab, seen, supervisor
         finally:
             running.cancel()
             await asyncio.wait([running])
@@ -244,12 +244,12 @@ async def test_unplugged_instruments_are_read_again_and_never_under_a_wrong_name
         plan(dice, first, -(-UNPLUGS // len(PAIRS)))
         for first, _ in zip(("mixed", "renamed", "out"), PAIRS, strict=False)
     ]
-    async with station_on_ptys(tmp_path) as (lab, seen, crew):
+    async with station_on_ptys(tmp_path) as (lab, seen, supervisor):
         serials = {name: str(one.serial) for name, one in lab.listening.items()}
         pairs = [Pair(lab, (one, two), (serials[one], serials[two]), seen) for one, two in PAIRS]
 
         async def suffer_all(pair: Pair, steps: list[Step], rest: random.Random) -> None:
-            period = crew.followers[pair.names[0]].period
+            period = supervisor.followers[pair.names[0]].period
             for step in steps:
                 await pair.suffer(step)
                 await asyncio.sleep(rest.uniform(0.0, 1.5 * period))  # or every unplug would come just after an answer
@@ -262,7 +262,7 @@ async def test_unplugged_instruments_are_read_again_and_never_under_a_wrong_name
             for pair, steps in zip(pairs, plans, strict=True):
                 group.create_task(suffer_all(pair, steps, random.Random(dice.random())))
         after = held()
-        restarts = sum(one.restarts for one in crew.followers.values())
+        restarts = sum(one.restarts for one in supervisor.followers.values())
     unplugs = sum(step.unplugs for steps in plans for step in steps)
     mixed = sum(step.kind != "out" for steps in plans for step in steps)
     wrong = [one for one in seen.readings if abs(float(one.value or 0) - TRUE[one.series.instrument]) > 0.5]

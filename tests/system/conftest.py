@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from daq.demo.servers import find, find_influxdb
+from daq.demo.programs import find, find_influxdb
 
 
 def needs(kind: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 from daq.bridge.influxdb import InfluxDb
 from daq.bridge.sink import Misconfigured, Unavailable, store
 from daq.config import Broker, InfluxTable
-from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, VictoriaMetrics, find, find_influxdb
+from daq.demo.programs import find, find_influxdb
+from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, VictoriaMetrics
 from daq.road.batch import Batch
 from daq.road.line_protocol import encode
 from daq.road.mqtt import BrokerLost, BrokerRefused, connect, stay_connected

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daq.config import Broker
-from daq.demo.servers import Mosquitto, find
+from daq.demo.programs import find
+from daq.demo.servers import Mosquitto
 from daq.road.mqtt import BrokerLost, BrokerRefused, connect
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics, find, find_influxdb
+from daq.demo.programs import find, find_influxdb
+from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics
 from daq.demo.whole_lab import Program
 from daq.station.control import ControlError, ask, socket_of
 

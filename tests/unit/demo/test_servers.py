@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from daq.demo.servers import (
-    InfluxDb1,
-    InfluxDb2,
-    Mosquitto,
-    Server,
-    ServerError,
-    VictoriaMetrics,
-    cache_folder,
-    find,
-    find_influxdb,
-    version_of,
-)
+from daq.demo.programs import cache_folder, find, find_influxdb, version_of
+from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, ServerError, VictoriaMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -36,10 +36,12 @@ class Lab:
             full=False,
             trouble="",
         )
-        publisher = SimpleNamespace(backfill=None, resent=0, strange_acks=0)
-        crew = SimpleNamespace(followers={})
+        publisher = SimpleNamespace(outgoing=SimpleNamespace(backfill=None, resent=0), strange_acks=0)
+        supervisor = SimpleNamespace(followers={})
         station = Station("lab", self.records, self.clock)
-        self.monitor = Monitor(station, cast("Any", self.spool), cast("Any", publisher), cast("Any", crew), 3_600.0)
+        self.monitor = Monitor(
+            station, cast("Any", self.spool), cast("Any", publisher), cast("Any", supervisor), 3_600.0
+        )
 
     async def hold(self, waiting: int, seconds: float = 5.0) -> None:
         """Let so many records wait after some seconds, and look for alarms."""

@@ -15,7 +15,8 @@ from daq.road.batch import Ack, Batch, Rejection
 from daq.road.mqtt import Message
 from daq.road.point import seq_of
 from daq.spool.queue import Ledger, Spool
-from daq.station.publisher import BACKLOG, BATCH_LINES, REMIND, RESEND, WINDOW, Publisher
+from daq.station.outgoing import BACKLOG, BATCH_LINES, RESEND, WINDOW
+from daq.station.publisher import REMIND, Publisher
 from tests.jumping_clock import JumpingClock
 from tests.spools import GIB, filled, reading
 
@@ -88,7 +89,7 @@ async def test_newest_records_do_not_wait_for_a_backlog(tmp_path: Path) -> None:
         await clock.run_for(REMIND)
         assert (road.batches[0].first, road.batches[0].last) == (count - BATCH_LINES + 1, count)
         assert [batch.first for batch in road.batches[1:]] == list(range(1, 12 * BATCH_LINES, BATCH_LINES))
-        backfill = publisher.backfill
+        backfill = publisher.outgoing.backfill
         assert backfill is not None
         assert backfill.left == count - BATCH_LINES
         seen = len(road.batches)
@@ -104,7 +105,7 @@ async def test_newest_records_do_not_wait_for_a_backlog(tmp_path: Path) -> None:
             for batch in batches:
                 road.acks.put_nowait(ack(spool, (batch.first, batch.last)))
             await clock.run_for(REMIND)
-        assert publisher.backfill is None
+        assert publisher.outgoing.backfill is None
         numbers = sorted(seq_of(line) for batch in road.batches for line in batch.lines)
         assert numbers == list(range(1, count + 6)), "each once"
 
@@ -112,7 +113,7 @@ async def test_newest_records_do_not_wait_for_a_backlog(tmp_path: Path) -> None:
 async def test_waits_longer_each_time_and_no_longer_than_needed(tmp_path: Path) -> None:
     async with publishing(tmp_path, 2 * BATCH_LINES) as (clock, spool, publisher, road):
         await clock.run_for(120.0)
-        assert 6 <= publisher.resent <= 14, "two batches, sent again after 5, 10, 20, 30, 30, … s"
+        assert 6 <= publisher.outgoing.resent <= 14, "two batches, sent again after 5, 10, 20, 30, 30, … s"
         seen = len(road.batches)
         road.acks.put_nowait(ack(spool, (1, BATCH_LINES)))
         await clock.run_for(RESEND + 2.0)
@@ -125,7 +126,7 @@ async def test_sends_again_what_nobody_acknowledged(tmp_path: Path) -> None:
         road.acks.put_nowait(ack(spool, (1, 4)))
         await clock.run_for(RESEND + 1.0)
         assert [(batch.first, batch.last) for batch in road.batches] == [(1, 10), (5, 10)]
-        assert publisher.resent == 1
+        assert publisher.outgoing.resent == 1
 
 
 @pytest.mark.parametrize(
@@ -262,8 +263,8 @@ async def test_recall_while_the_sender_reads_the_disk_is_not_forgotten(
 
 async def test_status_and_live_values(tmp_path: Path) -> None:
     async with publishing(tmp_path, 1) as (clock, _, publisher, road):
-        publisher.show(reading(5))
-        publisher.show(reading(6))
+        publisher.live.show(reading(5))
+        publisher.live.show(reading(6))
         await clock.run_for(0.5)
         live = [json.loads(payload) for name, payload in road.other if name == "daq/1/lab/live/balance/mass"]
         assert [(one["value"], one["text"], one["unit"], one["status"]) for one in live] == [(6.0, "6", "g", "good")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daq.road.reading import EventKind
 from daq.station.acquisition import Follower
 from daq.station.records import Station
-from daq.station.supervision import Crew
+from daq.station.supervision import Supervisor
 from drivers.balances.mt_sics import mt_sics
 from drivers.instrument import Instrument
 from tests.followed import SECOND, Records, Wire, balance
@@ -37,7 +37,7 @@ class Hanging(Wire):
 
 
 @asynccontextmanager
-async def crew() -> AsyncIterator[tuple[JumpingClock, Records, Hanging, Crew]]:
+async def supervisor() -> AsyncIterator[tuple[JumpingClock, Records, Hanging, Supervisor]]:
     clock, records = JumpingClock(), Records()
     station = Station("lab", records, clock)
     bad, good = Hanging(clock, balance), Wire(clock, balance)
@@ -45,7 +45,7 @@ async def crew() -> AsyncIterator[tuple[JumpingClock, Records, Hanging, Crew]]:
         Follower(station, Instrument(name, mt_sics(), wire, "B1", clock.monotonic), 1.0)
         for name, wire in (("bad", bad), ("good", good))
     ]
-    made = Crew(station, followers)
+    made = Supervisor(station, followers)
     task = asyncio.create_task(made.run())
     try:
         yield clock, records, bad, made
@@ -56,7 +56,7 @@ async def crew() -> AsyncIterator[tuple[JumpingClock, Records, Hanging, Crew]]:
 
 
 async def test_follower_that_hangs_is_started_again() -> None:
-    async with crew() as (clock, records, wire, made):
+    async with supervisor() as (clock, records, wire, made):
         await clock.run_for(10.0)
         before = sum(one.series.instrument == "bad" for one in records.readings)
         wire.hangs = True
@@ -80,7 +80,7 @@ async def test_follower_that_hangs_is_started_again() -> None:
 
 
 async def test_follower_that_hangs_again_and_again_waits_longer() -> None:
-    async with crew() as (clock, records, wire, _):
+    async with supervisor() as (clock, records, wire, _):
         wire.hangs = True
         await clock.run_for(1_200.0)
     restarts = [one.at for one in records.events(EventKind.RESTART)]
@@ -90,7 +90,7 @@ async def test_follower_that_hangs_again_and_again_waits_longer() -> None:
 
 
 async def test_follower_that_cannot_be_ended_is_left_to_the_watchdog() -> None:
-    async with crew() as (clock, _, wire, made):
+    async with supervisor() as (clock, _, wire, made):
         await clock.run_for(3.0)
         before = made.stuck
         wire.hangs = wire.deaf = True
@@ -100,7 +100,7 @@ async def test_follower_that_cannot_be_ended_is_left_to_the_watchdog() -> None:
 
 
 async def test_suspended_machine_is_a_gap_and_no_step_of_the_clock() -> None:
-    async with crew() as (clock, records, _, _):
+    async with supervisor() as (clock, records, _, _):
         await clock.run_for(10.0)
         clock.suspend(3_600.0)
         await clock.run_for(10.0)
