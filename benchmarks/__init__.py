@@ -1,1 +1,1 @@
-"""What daq costs and how fast it is: whole processes on this machine, medians, ratios of things measured in one run."""
+"""Speed and resource use of daq: whole processes on this machine, medians, and ratios of figures of one run."""

@@ -9,9 +9,9 @@ from benchmarks.road import DATABASE, everything
 
 
 def main() -> None:
-    """Run and print."""
+    """Run all benchmarks and print the table."""
     results = asyncio.run(everything())
-    print(f"\n{machine()}; mosquitto, {DATABASE}\n\n| what | seen | aim | remark |\n|---|---|---|---|")
+    print(f"\n{machine()}; mosquitto, {DATABASE}\n\n| what | measured | target | remark |\n|---|---|---|---|")
     for one in results:
         print(f"| {one.name} | {one.value} | {one.aim} | {one.note} |")
 

@@ -1,4 +1,4 @@
-"""Lab files of many simulated instruments."""
+"""Lab files with many simulated instruments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ period = "1 ms"
 
 
 def rtu_bus(units: int) -> str:
-    """Give `units` probes on one RS-485 line of 19200 baud, each read as often as it can be."""
+    """Give `units` probes on one RS-485 line of 19200 baud, each read as often as possible."""
     return "\n".join(
         f"""[instruments.probe-{number}]
 simulator = "vaisala-hmp"

@@ -1,4 +1,4 @@
-"""Reads what a process has used, and sums up what was measured."""
+"""Reads the processor time and memory of a process, and summarises measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table; `aim` is what the project wants to reach, `note` what limits it."""
+    """One line of the table; `aim` is the target of the project, `note` a remark."""
 
     name: str
     value: str
@@ -47,13 +47,13 @@ def resident_megabytes(pid: int) -> float:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """Give the value below which a share of all values lies."""
+    """Give the value below which this share of all values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def machine() -> str:
-    """Name what the figures were seen on."""
+    """Describe the machine, the Python version and the date."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     name = model[1] if model else platform.machine()
     return f"{os.cpu_count()} cores ({name}), Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"

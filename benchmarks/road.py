@@ -1,4 +1,4 @@
-"""Benchmarks of the whole road: rate, processor time, latency, pacing, memory, start, use of slow lines."""
+"""Benchmarks of the whole road: rate, processor time, latency, timing, memory, start, use of slow lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DATABASE = "influxdb2" if find_influxdb(2) else "influxdb1"
 
 @asynccontextmanager
 async def lab_of(text: str, *, kind: str = DATABASE, start: bool = True, truth: bool = False) -> AsyncIterator[World]:
-    """Run a lab in a folder that is gone afterwards."""
+    """Run a lab in a temporary folder."""
     with TemporaryDirectory(prefix="daq-bench-") as folder:
         lab = Path(folder) / "bench.toml"
         lab.write_text(text)
@@ -41,7 +41,7 @@ async def count(made: World) -> int:
 
 
 async def throughput(offered: int, seconds: float = 12.0) -> list[Result]:
-    """Read 100 balances so often that `offered` readings a second are due, and count what is stored."""
+    """Read 100 balances with a period that gives `offered` readings per second, and count the stored ones."""
     async with lab_of(labs.balances(100, f"{100_000 / offered:g} ms")) as made:
         await asyncio.sleep(4.0)
         parts = {
@@ -75,7 +75,7 @@ async def throughput(offered: int, seconds: float = 12.0) -> list[Result]:
 
 
 async def latency(seconds: float = 10.0) -> list[Result]:
-    """Ask the database again and again for the newest reading of one balance, while 1 000 readings/s go in."""
+    """Ask the database again and again for the newest reading of one balance, while 1 000 readings/s are stored."""
     waits: list[float] = []
     async with lab_of(labs.balances(50, "50 ms")) as made:
         assert made.database is not None  # noqa: S101
@@ -90,16 +90,16 @@ async def latency(seconds: float = 10.0) -> list[Result]:
                 seen = at
     return [
         Result(
-            "from reading to queryable, 1 000 readings/s",
+            "time from a reading until a query returns it, 1 000 readings/s",
             f"p50 {statistics.median(waits):.0f} ms, p99 {quantile(waits, 0.99):.0f} ms ({len(waits)} seen)",
             "p50 60 ms, p99 250 ms",
-            "the question to the database is in it",
+            "includes the time of the query",
         )
     ]
 
 
 async def pacing(seconds: float = 20.0) -> list[Result]:
-    """Hold the instants of the questions against the grid: 100 instruments, ten times a second."""
+    """Compare the instants of the questions with the due instants: 100 instruments, ten times a second."""
     period = 100_000_000
     async with lab_of(labs.balances(100, "100 ms")) as made:
         await asyncio.sleep(seconds + 2)
@@ -114,16 +114,16 @@ async def pacing(seconds: float = 20.0) -> list[Result]:
     missed = sum(one["missed"] for one in ledger["instruments"].values())
     return [
         Result(
-            "pacing of 100 instruments at 10 Hz",
-            f"drift {drift:+.1f} ppm, lateness p50 {statistics.median(late) / 1e6:.2f} ms, "
-            f"p99 {quantile([abs(one) for one in late], 0.99) / 1e6:.2f} ms, {missed} ticks missed",
+            "timing of the questions, 100 instruments at 10 Hz",
+            f"drift {drift:+.1f} ppm, delay p50 {statistics.median(late) / 1e6:.2f} ms, "
+            f"p99 {quantile([abs(one) for one in late], 0.99) / 1e6:.2f} ms, {missed} readings missed",
             "≤ 5 ppm, p99 ≤ 2 ms",
         )
     ]
 
 
 async def memory() -> list[Result]:
-    """Read 50 instruments once a second and look at the station."""
+    """Read 50 instruments once a second and measure the memory of the station."""
     async with lab_of(labs.balances(50, "1 s")) as made:
         await asyncio.sleep(10.0)
         return [
@@ -144,17 +144,21 @@ async def start(times: int = 5) -> list[Result]:
             waits.append((made.truth()[known]["at_ns"] - begun) / 1e9)
             await made.station.kill()
             await asyncio.sleep(0.3)
-    return [Result("from start to first reading", f"{statistics.median(waits):.2f} s (median of {times})", "≤ 1.5 s")]
+    return [
+        Result(
+            "time from start to the first reading", f"{statistics.median(waits):.2f} s (median of {times})", "≤ 1.5 s"
+        )
+    ]
 
 
 def rate(stored: list[Stored]) -> float:
-    """Give answers a second between the first and the last."""
+    """Give the number of answers per second, without the first and last five."""
     instants = sorted({(one.instrument, one.at) for one in stored}, key=lambda pair: pair[1])[5:-5]
     return (len(instants) - 1) / ((instants[-1][1] - instants[0][1]) / 1e9)
 
 
 async def serial_line(seconds: float = 12.0) -> list[Result]:
-    """Read one balance at 9600 baud as fast as it goes: 4 characters out, 18 back, 10 bits each."""
+    """Read one balance at 9600 baud as fast as it goes: 4 characters sent, 18 received, 10 bits each."""
     async with lab_of(labs.SERIAL_LINE, kind="archive") as made:
         await asyncio.sleep(seconds)
         await made.station.stop()
@@ -162,13 +166,15 @@ async def serial_line(seconds: float = 12.0) -> list[Result]:
     possible = 9600 / 10 / (4 + 18)
     return [
         Result(
-            "MT-SICS at 9600 baud", f"{rate(stored):.1f}/s, {100 * rate(stored) / possible:.1f} % of the wire", "≥ 98 %"
+            "MT-SICS at 9600 baud",
+            f"{rate(stored):.1f}/s, {100 * rate(stored) / possible:.1f} % of the time of the line",
+            "≥ 98 %",
         )
     ]
 
 
 async def rtu_bus(seconds: float = 12.0, units: int = 16) -> list[Result]:
-    """Read 16 units on one line of 19200 baud: 8 characters out, 13 back, twice 3.5 of silence, 11 bits each."""
+    """Read 16 units on one line of 19200 baud: 8 characters sent, 13 received, 2 pauses of 3.5, 11 bits each."""
     async with lab_of(labs.rtu_bus(units), kind="archive") as made:
         await asyncio.sleep(seconds + 2)
         await made.station.stop()
@@ -176,7 +182,11 @@ async def rtu_bus(seconds: float = 12.0, units: int = 16) -> list[Result]:
     possible = 19200 / 11 / (8 + 13 + 7)
     share = 100 * rate(stored) / possible
     return [
-        Result(f"Modbus RTU at 19200 baud, {units} units", f"{rate(stored):.1f}/s, {share:.1f} % of the wire", "≥ 98 %")
+        Result(
+            f"Modbus RTU at 19200 baud, {units} units",
+            f"{rate(stored):.1f}/s, {share:.1f} % of the time of the line",
+            "≥ 98 %",
+        )
     ]
 
 

@@ -1,6 +1,6 @@
-"""daq and Telegraf side by side: the same simulated Modbus units, broker and database, in one run, and the ratios.
+"""Compares daq and Telegraf: the same simulated Modbus units, broker and database, in one run; prints the ratios.
 
-100 Modbus TCP units of four float registers each, asked every 20 ms; then the broker is dead for five seconds.
+100 Modbus TCP units of four float registers each, asked every 20 ms; then the broker is stopped for five seconds.
 `make bench-telegraf` runs it.
 """
 
@@ -28,7 +28,7 @@ VALUES = 4
 
 
 class Units:
-    """Modbus TCP units that answer every question with four singles; as cheap as Python can, and counted."""
+    """Modbus TCP units that answer every question with four singles, at little processor time; counts the questions."""
 
     def __init__(self) -> None:
         self.ports: list[int] = []
@@ -78,19 +78,19 @@ class Telegraf(Server):
     name = "telegraf"
 
     def command(self) -> list[str]:
-        """Write the config and name it."""
+        """Write the config file and give the arguments."""
         path = self.folder / "telegraf.conf"
         path.write_text(self.config)
         return ["--config", str(path), "--quiet"]
 
     async def ready(self) -> bool:
-        """Take it as ready when it runs."""
+        """Give True: a running process is ready."""
         return True
 
 
 @dataclass
 class Seen:
-    """What one of both did."""
+    """The results of one of the two programs."""
 
     name: str
     values: float
@@ -103,7 +103,7 @@ class Seen:
 
 
 def telegraf_configs(units: Units, broker: Mosquitto, database: InfluxDb2) -> tuple[str, str]:
-    """Give the config that reads and the one that stores; the defaults where the task does not say otherwise."""
+    """Give the config that reads and the one that stores; with default values where the task permits."""
     agent = f'[agent]\ninterval = "{PERIOD_MS}ms"\nflush_interval = "200ms"\nprecision = "1ns"\nomit_hostname = true\n'
     fields = ",".join(f'{{ address={2 * one}, name="v{one}", type="FLOAT32" }}' for one in range(VALUES))
     inputs = "".join(
@@ -136,7 +136,7 @@ def station_config(units: Units, broker: Mosquitto) -> str:
 
 
 async def measured(name: str, reader: Server, bridge: Server, units: Units, values_each: int) -> Seen:
-    """Let both processes run and give values a second and processor time."""
+    """Let both processes run; give values per second and per second of processor time, and memory."""
     await asyncio.sleep(SETTLE)
     asked = units.asked
     before = cpu_seconds(reader.pid), cpu_seconds(bridge.pid)
@@ -146,8 +146,8 @@ async def measured(name: str, reader: Server, bridge: Server, units: Units, valu
     return Seen(name, values / SECONDS, values / used[0], values / sum(used), resident_megabytes(reader.pid))
 
 
-async def broken(broker: Mosquitto) -> None:
-    """Kill the broker, and start it again after a while."""
+async def stop_broker_for_a_while(broker: Mosquitto) -> None:
+    """Kill the broker, and start it again after BROKER_DEAD seconds."""
     await broker.kill()
     await asyncio.sleep(BROKER_DEAD)
     await broker.start()
@@ -155,7 +155,7 @@ async def broken(broker: Mosquitto) -> None:
 
 
 async def run_daq(folder: Path, broker: Mosquitto, database: InfluxDb2, units: Units) -> Seen:
-    """Read, break and count with daq."""
+    """Read with daq, stop the broker, and count what is stored."""
     (folder / "station.toml").write_text(station_config(units, broker))
     token = folder / "token"
     token.touch(mode=0o600)
@@ -169,7 +169,7 @@ async def run_daq(folder: Path, broker: Mosquitto, database: InfluxDb2, units: U
     async with bridge:
         async with station:
             seen = await measured("daq", station, bridge, units, VALUES)
-            await broken(broker)
+            await stop_broker_for_a_while(broker)
             await station.stop()
         ledger = json.loads((folder / "station" / "ledger.json").read_text())
         seen.acquired = sum(one["readings"] for one in ledger["instruments"].values()) // VALUES
@@ -178,7 +178,7 @@ async def run_daq(folder: Path, broker: Mosquitto, database: InfluxDb2, units: U
 
 
 async def run_telegraf(folder: Path, broker: Mosquitto, database: InfluxDb2, units: Units) -> Seen:
-    """Read, break and count with Telegraf."""
+    """Read with Telegraf, stop the broker, and count what is stored."""
     program = find("telegraf")
     if program is None:
         raise ServerError("telegraf is missing: make bench-telegraf builds it")
@@ -187,7 +187,7 @@ async def run_telegraf(folder: Path, broker: Mosquitto, database: InfluxDb2, uni
         first = units.asked
         async with Telegraf(program, folder / "telegraf-reader", config=reading) as reader:
             seen = await measured("Telegraf", reader, bridge, units, VALUES)
-            await broken(broker)
+            await stop_broker_for_a_while(broker)
             await reader.stop()
         await asyncio.sleep(3.0)
         seen.acquired = units.asked - first
@@ -196,7 +196,7 @@ async def run_telegraf(folder: Path, broker: Mosquitto, database: InfluxDb2, uni
 
 
 async def counted(database: InfluxDb2, query: str) -> int:
-    """Count what the database has."""
+    """Count the values in the database."""
     series = await influxql(database, query)
     return int(series[0]["values"][0][1]) if series else 0
 
@@ -223,9 +223,9 @@ async def compare() -> list[Seen]:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the comparison and print the table."""
     found = asyncio.run(compare())
-    print(f"{machine()}\n\n| | values/s | values/CPU s, reading | and bridging | RSS | answers | stored |")
+    print(f"{machine()}\n\n| | values/s | values/CPU s, reading | reading and bridge | RSS | answers | stored |")
     print("|---|---|---|---|---|---|---|")
     for one in found:
         lost = one.acquired - one.stored
@@ -233,10 +233,10 @@ def main() -> None:
             f"| {one.name} | {one.values:.0f} | {one.reading_cpu:.0f} | {one.whole_cpu:.0f} | {one.memory:.0f} MB "
             f"| {one.acquired} | {one.stored} ({lost} not) |"
         )
-    other, ours = found
+    telegraf, daq = found
     print(
-        f"\ndaq : Telegraf = {ours.reading_cpu / other.reading_cpu:.2f} reading, "
-        f"{ours.whole_cpu / other.whole_cpu:.2f} reading and bridging (values per CPU second)"
+        f"\ndaq : Telegraf = {daq.reading_cpu / telegraf.reading_cpu:.2f} reading, "
+        f"{daq.whole_cpu / telegraf.whole_cpu:.2f} reading and bridge (values per CPU second)"
     )
 
 

@@ -1,1 +1,1 @@
-"""Everything about talking to an instrument; knows nothing of what happens to a reading afterwards."""
+"""Everything about the communication with instruments; independent of what happens to a reading afterwards."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Words: TypeAlias = Literal["high first", "low first"]
-"""Which of two registers holds the high word of a single: no specification says, the manual of a device does."""
+"""Which of two registers contains the high word of a single: not standardised; the manual of a device says it."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,20})?([Ee][+-]?\d{1,3})?", re.ASCII)
 
@@ -31,7 +31,7 @@ def line(raw: bytes, end: bytes = b"\r\n") -> str:
 
 
 def number(text: str) -> Decimal:
-    """Read one plain decimal number in full, digits kept as sent ("100.00" stays 100.00)."""
+    """Read a text that is exactly one decimal number; the digits are kept as sent ("100.00" stays 100.00)."""
     if _NUMBER.fullmatch(text) is None:
         raise Unreadable(f"{text!r} is no number")
     value = Decimal(text)
@@ -50,7 +50,7 @@ def unit(shown: str, known: Mapping[str, str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Give what stands between the two quotation marks that enclose `text`."""
+    """Give the text between the two quotation marks that enclose `text`."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:
         raise Unreadable(f"{text!r} is not one text in quotation marks")
     return text[1:-1]
@@ -85,6 +85,6 @@ def _shortest(value: float, raw: bytes) -> Decimal:
 
 
 def length(raw: bytes, expected: int) -> None:
-    """Refuse an answer that has not the length that the question fixes."""
+    """Raise Unreadable where the answer does not have the length that follows from the question."""
     if len(raw) != expected:
         raise Unreadable(f"{len(raw)} bytes where {expected} were asked for", raw)

@@ -44,7 +44,7 @@ class Text:
 
     @staticmethod
     def show(raw: bytes) -> str:
-        """Spell out the bytes of an answer so that nothing is hidden and nothing is ambiguous."""
+        """Show the bytes of an answer as text; bytes that are not printable as escape sequences."""
         text = raw.decode("latin-1")
         if text.isascii() and text.isprintable() and "\\" not in text:
             return text
@@ -53,7 +53,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Ask nothing; take the next whole line that the instrument sends by itself."""
+    """Send nothing; read the next complete line that the instrument sends by itself."""
 
     end: bytes = b"\r\n"
     timeout: float = 2.0
@@ -86,7 +86,7 @@ Q = TypeVar("Q", bound=Query)
 
 @dataclass(frozen=True, slots=True)
 class SerialLine:
-    """Factory settings of a serial line: the defaults of a config that names only the port."""
+    """Factory settings of a serial line: used where the config gives only the port."""
 
     baud: int = 9600
     bits: Literal[7, 8] = 8
@@ -126,9 +126,9 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Poll(Generic[Q]):
-    """One query and the channels that its one reply feeds.
+    """One query and the channels whose values are in its reply.
 
-    `decode` gives one Sample for each channel, in their order, and raises Unreadable for what the manual does not know.
+    `decode` gives one Sample for each channel, in their order, and raises Unreadable for a reply unknown to the manual.
     """
 
     query: Q
@@ -146,7 +146,7 @@ class Identity(Generic[Q]):
 
 @dataclass(frozen=True, slots=True)
 class Setup(Generic[Q]):
-    """One thing an instrument must be told before it can be read; `check` raises Unreadable where it does not agree."""
+    """A command to send before an instrument can be read; `check` raises Unreadable where the answer is wrong."""
 
     query: Q
     check: Callable[[bytes], object] = len
@@ -158,7 +158,7 @@ class Driver(Generic[Q]):
 
     `identity` is None only where the command set has no way to ask. `setup` is sent after the identity was checked,
     and holds nothing that reading does not need. `serial_line` is the factory setting of a serial port, `port` the
-    usual TCP port, `settle` the seconds of quiet after which no late answer can come any more.
+    usual TCP port, `settle` the seconds without a byte after which no late answer can come any more.
     """
 
     title: str

@@ -1,10 +1,10 @@
 """What can go wrong between a question and a Sample.
 
     InstrumentError
-    ├── Silent        the wire is there, the answer is not (time-out)
-    ├── Lost          the wire itself is gone (refused, unplugged, closed by the peer)
-    ├── Unreadable    an answer came and is not what the manual says
-    └── Impostor      the instrument that answers is not the one in the register
+    ├── Silent        the wire is connected, but no answer came (time-out)
+    ├── Lost          the wire is not connected (refused, unplugged, closed by the peer)
+    ├── Unreadable    an answer came, but not in the form that the manual gives
+    └── Impostor      another instrument answers: not the serial number in the config
 
 The quality of a value (unstable, overrange, ...) is data, see `drivers.sample.Status`, and never an error.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 class InstrumentError(Exception):
-    """An instrument could not be read; the message says what happened, in words for the lab."""
+    """An instrument could not be read; the message says what happened, for the users in the lab."""
 
 
 class Silent(InstrumentError):
@@ -21,11 +21,11 @@ class Silent(InstrumentError):
 
 
 class Lost(InstrumentError):
-    """The link could not be opened, or broke."""
+    """The link could not be opened, or the connection was lost."""
 
 
 class Unreadable(InstrumentError):
-    """The answer does not have the form that the manual gives; `raw` keeps it for the record."""
+    """The answer does not have the form that the manual gives; `raw` contains it, to be stored in the event."""
 
     def __init__(self, message: str, raw: bytes = b"") -> None:
         super().__init__(message)

@@ -1,9 +1,10 @@
-"""A Driver on a Link: connect and identify, then read; nothing counts that a stranger or a suspect wire said."""
+"""A Driver on a Link: connects, identifies the instrument, then reads; after a failure it identifies again."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from drivers.driver import Driver, Poll, Q
@@ -14,16 +15,17 @@ if TYPE_CHECKING:
 
     from drivers.sample import Sample
 
+T = TypeVar("T")
 Asked_contra = TypeVar("Asked_contra", contravariant=True)
 
 
 class Link(Protocol[Asked_contra]):
     """One wire to one instrument.
 
-    `open` on a link that is open already says that its last answer was not believed: the next question then waits
-    until no late answer can come. `ask` never has two requests in flight, clears old input before each question, and
+    `distrust` says that the last answer was not believed: the next question then waits until no late answer can
+    come. `ask` never has two requests in flight, clears old input before each question, and
     after a failure first waits until the wire is quiet. It raises Silent (no whole answer in time), Lost (the wire is
-    gone, or another instrument on it has opened it anew since) or Unreadable (bytes that cannot be one answer); after
+    lost, or opened again since by another instrument on it) or Unreadable (bytes that cannot be one answer); after
     Lost the next `ask` opens again. `close` is safe at any time and more than once. `sent` is the monotonic instant at
     which the last question really went out: the wait for a shared wire, or for a suspect one, is no part of a reading.
     """
@@ -35,11 +37,14 @@ class Link(Protocol[Asked_contra]):
     async def open(self) -> None:
         """Open where it is not open; Lost where that fails."""
 
+    def distrust(self) -> None:
+        """Believe nothing that may still be under way; the next question waits for it."""
+
     async def ask(self, query: Asked_contra) -> bytes:
         """Give the answer to one question."""
 
     async def close(self) -> None:
-        """Give the wire back."""
+        """Close the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Instrument(Generic[Q]):
     expected_serial: str | None = None
     monotonic: Callable[[], float] = time.monotonic
     plugged: Callable[[], object] = lambda: None
-    """Tells what is plugged in: another value where it was plugged in anew, None where nothing is or none can tell."""
+    """Gives a value that changes when the wire is plugged in again; None if nothing is plugged in, or if unknown."""
     serial: str | None = field(default=None, init=False)
     _trusted: bool = field(default=False, init=False)
 
@@ -81,48 +86,56 @@ class Instrument(Generic[Q]):
         return self._trusted
 
     async def connect(self) -> None:
-        """Open the link, check who answers, then tell it what reading needs.
+        """Open the link, check the serial number, then send the settings that reading needs.
 
-        The identity comes first: nothing is ever sent to set up a stranger.
+        The identity is checked first: no setting is ever sent to another instrument.
         """
         self._trusted = False
         await self.link.open()
         if self.driver.identity is not None:
-            self.serial = self.driver.identity.decode(await self.link.ask(self.driver.identity.query))
+            self.serial = self._believed(self.driver.identity.decode, await self.link.ask(self.driver.identity.query))
             if self.expected_serial is not None and self.serial != self.expected_serial:
-                await self.link.close()  # the name of the port may lead to the right one by now
+                await self.link.close()  # the name of the port may belong to the right instrument by now
                 raise Impostor(
                     f"{self.name}: serial number {self.serial!r} answers where {self.expected_serial!r} is expected; "
                     "no reading is stored under the wrong name"
                 )
         for step in self.driver.setup:
-            step.check(await self.link.ask(step.query))
+            self._believed(step.check, await self.link.ask(step.query))
         self._trusted = True
 
     async def read(self, poll: Poll[Q]) -> Answer:
-        """Take one reading; connects first when the wire is new or was suspect.
+        """Take one reading; connects first where the instrument is not identified or the last answer failed.
 
         Raises Silent, Lost, Unreadable or Impostor, and then trusts nothing until the instrument has
         identified itself again.
         """
         if not self._trusted:
             await self.connect()
-        self._trusted = False  # a cancelled question leaves the wire suspect, too
+        self._trusted = False  # also after a cancelled question the instrument must identify itself again
         raw = await self.link.ask(poll.query)
         answered = self.monotonic()
         asked = self.link.sent
-        samples = _checked(poll, raw)
+        samples = self._believed(partial(_checked, poll), raw)
         self._trusted = True
         return Answer(samples, raw, poll.query.show(raw), asked, answered)
 
+    def _believed(self, decode: Callable[[bytes], T], raw: bytes) -> T:
+        """Decode an answer; where it cannot be read, its own right answer may still be under way."""
+        try:
+            return decode(raw)
+        except Unreadable:
+            self.link.distrust()
+            raise
+
     async def close(self) -> None:
-        """Give the wire back."""
+        """Close the link."""
         self._trusted = False
         await self.link.close()
 
 
 def _checked(poll: Poll[Q], raw: bytes) -> tuple[Sample, ...]:
-    """Decode a reply and hold it against the channels that the config promised to the database."""
+    """Decode a reply and check that its values and units fit the channels of the poll."""
     try:
         samples = poll.decode(raw)
     except Unreadable as error:

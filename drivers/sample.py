@@ -1,4 +1,4 @@
-"""What one reply says of one channel: a decimal number or none, its unit, and its quality."""
+"""The value of one channel in one reply: a decimal number or none, its unit, and its quality."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Status(IntEnum):
     """Quality of a Sample; the numbers are stored in the database and never change their meaning."""
 
     GOOD = 0
-    """The instrument vouches for the value."""
+    """The instrument sent the value without a restriction."""
     UNSTABLE = 1
-    """A value, but the instrument says that it has not settled."""
+    """A value, but the instrument says that it is not stable."""
     OVERRANGE = 2
     """Above what the instrument can measure: no value."""
     UNDERRANGE = 3

@@ -1,1 +1,1 @@
-"""Simulated instruments: functions of a request and of time, served on real wires."""
+"""Simulated instruments: functions of a request and of time, served on pseudo-terminals and TCP ports."""

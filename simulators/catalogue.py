@@ -1,4 +1,4 @@
-"""The simulators by the name of the command set that they speak."""
+"""The simulators, by the name of the command set that each one implements."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ REGISTERS: dict[str, Callable[..., RegisterSimulator]] = {
     "vaisala-hmp": vaisala_hmp,
     "keller-33x": keller_33x,
 }
-"""These have no way to tell a serial number over Modbus."""
+"""These instruments cannot send a serial number over Modbus."""

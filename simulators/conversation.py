@@ -1,4 +1,4 @@
-"""Bytes in, requests found, answers out: one conversation with a text instrument or with a bus of Modbus units."""
+"""Finds requests in received bytes and sends the answers: for one text instrument, or for a bus of Modbus units."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LONGEST_MBAP = 260
 
 
 class Conversation(Protocol):
-    """What a wire talks to."""
+    """What is connected to a wire: receives bytes and sends answers."""
 
     def start(self, write: Write) -> None:
-        """Begin; what is said unasked goes to `write`."""
+        """Begin; what is sent without a request goes to `write`."""
 
     def hear(self, data: bytes, write: Write) -> None:
         """Take bytes that arrived; answers go to `write`, now or later."""
 
     def clear(self) -> None:
-        """Forget what was heard and what was going to be said."""
+        """Delete the bytes received so far and the answers not sent yet."""
 
     def end(self) -> None:
-        """Fall silent: nobody listens any more."""
+        """Send nothing any more: the connection is closed."""
 
 
 @dataclass(slots=True)
@@ -38,12 +38,12 @@ class TextConversation:
 
     simulator: TextSimulator
     speaker: Speaker
-    _heard: bytearray = field(default_factory=bytearray)
-    _returned: bool = False
+    _received: bytearray = field(default_factory=bytearray)
+    _after_carriage_return: bool = False
     _next_unasked: asyncio.TimerHandle | None = None
 
     def start(self, write: Write) -> None:
-        """Speak unasked, if the instrument is set to."""
+        """Send without a request, if the instrument is set to do so."""
         if self._next_unasked is None and self.simulator.every > 0:
             loop = asyncio.get_running_loop()
             self._next_unasked = loop.call_later(self.simulator.every, self._say_unasked, write)
@@ -55,34 +55,34 @@ class TextConversation:
             self.start(write)
 
     def clear(self) -> None:
-        """Forget half a request and every answer on its way."""
-        self._heard.clear()
+        """Delete an incomplete request and every answer not sent yet."""
+        self._received.clear()
         self.speaker.forget()
 
     def end(self) -> None:
-        """Say nothing unasked any more."""
+        """Send nothing without a request any more."""
         if self._next_unasked is not None:
             self._next_unasked.cancel()
             self._next_unasked = None
 
     def hear(self, data: bytes, write: Write) -> None:
         """Answer each whole request."""
-        heard = self._heard
-        heard += data
+        received = self._received
+        received += data
         while True:
-            # CR LF may come in two pieces: its line feed ends nothing more.
-            if self._returned and heard:
-                self._returned = False
-                if heard.startswith(b"\n"):
-                    del heard[:1]
-            places = [(at, -len(end)) for end in self.simulator.ends if (at := heard.find(end)) >= 0]
-            if not places:
-                del heard[:-LONGEST_REQUEST]
+            # CR LF may arrive in two pieces: the line feed is then no second end of a request.
+            if self._after_carriage_return and received:
+                self._after_carriage_return = False
+                if received.startswith(b"\n"):
+                    del received[:1]
+            found = [(at, -len(end)) for end in self.simulator.ends if (at := received.find(end)) >= 0]
+            if not found:
+                del received[:-LONGEST_REQUEST]
                 return
-            at, length = min(places)
-            request = bytes(heard[:at])
-            self._returned = heard[at : at - length] == b"\r"
-            del heard[: at - length]
+            at, length = min(found)
+            request = bytes(received[:at])
+            self._after_carriage_return = received[at : at - length] == b"\r"
+            del received[: at - length]
             self._answer(request, write)
 
     def _answer(self, request: bytes, write: Write) -> None:
@@ -108,7 +108,7 @@ class Unit:
     speaker: Speaker
 
     def answer(self, pdu: bytes) -> Answer:
-        """Answer a request PDU: read holding or input registers (3, 4); all else is refused."""
+        """Answer a request PDU: read holding or input registers (3, 4); all other functions are refused."""
         function = pdu[0]
         if function not in {3, 4}:
             return Answer(bytes([function | 0x80, ILLEGAL_FUNCTION]))
@@ -120,33 +120,33 @@ class Unit:
         now = self.speaker.now
         table = self.simulator.registers(now)
         wanted = range(address, address + count)
-        if any(one not in table for one in wanted):
+        if any(register not in table for register in wanted):
             return Answer(bytes([function | 0x80, ILLEGAL_ADDRESS]))
-        body = b"".join(table[one].to_bytes(2, "big") for one in wanted)
-        return Answer(bytes([function, len(body)]) + body, self._told(wanted, now))
+        body = b"".join(table[register].to_bytes(2, "big") for register in wanted)
+        return Answer(bytes([function, len(body)]) + body, self._values_sent(wanted, now))
 
-    def _told(self, wanted: range, now: float) -> Values:
-        """Give the values of which the answer holds both words: only these were said."""
-        told = {name for place, name in self.simulator.places.items() if place in wanted and place + 1 in wanted}
-        return {name: digits for name, digits in self.simulator.values(now).items() if name in told} if told else {}
+    def _values_sent(self, wanted: range, now: float) -> Values:
+        """Give the values of which the answer contains both words: only these were sent."""
+        sent = {name for first, name in self.simulator.places.items() if first in wanted and first + 1 in wanted}
+        return {name: digits for name, digits in self.simulator.values(now).items() if name in sent} if sent else {}
 
 
 @dataclass(slots=True)
 class Bus:
-    """What the two kinds of Modbus share: units that speak only when they are asked."""
+    """What Modbus TCP and Modbus RTU have in common: units that send only answers."""
 
     units: Mapping[int, Unit]
-    _heard: bytearray = field(default_factory=bytearray)
+    _received: bytearray = field(default_factory=bytearray)
 
     def start(self, write: Write) -> None:
-        """Say nothing."""
+        """Send nothing: a unit only answers."""
 
     def clear(self) -> None:
-        """Forget half a request."""
-        self._heard.clear()
+        """Delete an incomplete request."""
+        self._received.clear()
 
     def end(self) -> None:
-        """Stay silent."""
+        """Do nothing: no answer is scheduled here."""
 
 
 @dataclass(slots=True)
@@ -155,38 +155,38 @@ class TcpBus(Bus):
 
     def hear(self, data: bytes, write: Write) -> None:
         """Answer each whole request to a unit that exists."""
-        heard = self._heard
-        heard += data
-        while len(heard) >= 8:
-            size = 6 + int.from_bytes(heard[4:6], "big")
-            if heard[2:4] != b"\0\0" or not 8 <= size <= LONGEST_MBAP:
-                heard.clear()  # no Modbus, and nothing in a stream tells where the next frame begins
+        received = self._received
+        received += data
+        while len(received) >= 8:
+            size = 6 + int.from_bytes(received[4:6], "big")
+            if received[2:4] != b"\0\0" or not 8 <= size <= LONGEST_MBAP:
+                received.clear()  # not Modbus, and nothing shows where the next frame begins
                 return
-            if len(heard) < size:
+            if len(received) < size:
                 return
-            frame = bytes(heard[:size])
-            del heard[:size]
+            frame = bytes(received[:size])
+            del received[:size]
             unit = self.units.get(frame[6])
             if unit is not None:
                 answer = unit.answer(frame[7:])
-                head = frame[:4] + (len(answer.reply) + 1).to_bytes(2, "big") + frame[6:7]
-                unit.speaker.say(frame, Answer(head + answer.reply, answer.values, answer.delay), write)
+                header = frame[:4] + (len(answer.reply) + 1).to_bytes(2, "big") + frame[6:7]
+                unit.speaker.say(frame, Answer(header + answer.reply, answer.values, answer.delay), write)
 
 
 @dataclass(slots=True)
 class RtuBus(Bus):
-    """Modbus RTU: frames of eight bytes (both functions ask in that many), told apart by their checksum."""
+    """Modbus RTU: frames of eight bytes (the length of a request of both functions), found by their checksum."""
 
     def hear(self, data: bytes, write: Write) -> None:
-        """Answer each request with a good checksum; skip a byte where there is none."""
-        heard = self._heard
-        heard += data
-        while len(heard) >= 8:
-            frame = bytes(heard[:8])
+        """Answer each request with a correct checksum; skip one byte where the checksum is wrong."""
+        received = self._received
+        received += data
+        while len(received) >= 8:
+            frame = bytes(received[:8])
             if crc(frame[:6]) != frame[6:]:
-                del heard[:1]
+                del received[:1]
                 continue
-            del heard[:8]
+            del received[:8]
             unit = self.units.get(frame[0])
             if unit is not None:
                 answer = unit.answer(frame[1:6])

@@ -1,4 +1,4 @@
-"""What can go wrong with an answer: chosen by a seed, so that the same lab fails the same way again."""
+"""Faults of answers: chosen at random from a seed, so that the same lab has the same faults in each run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ KINDS = ("late", "lost", "cut", "garbled", "doubled", "echoed")
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares of answers (0 to 1) that go wrong, and intervals (start, length in seconds) in which more does.
+    """Shares of answers (0 to 1) with a fault, and intervals (start, length in seconds) with a fault of the instrument.
 
-    late: comes `late_s` seconds later. lost: does not come. cut: ends too early. garbled: has one byte changed.
-    doubled: comes twice. echoed: comes behind its question. hang: no answer at all in these intervals. unplug: the
-    wire is gone. swap: another instrument (serial number SIM0SWAPPED) answers.
+    late: sent `late_s` seconds later. lost: not sent. cut: the end is missing. garbled: one byte is changed. doubled:
+    sent twice. echoed: the request is sent back before the answer. hang: no answers in these intervals. unplug: the
+    wire is unplugged. swap: another instrument (serial number SIM0SWAPPED) answers.
     """
 
     late: float = 0.0
@@ -34,12 +34,12 @@ class Faults:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
-        """Read a table of a lab file; ValueError names what is wrong."""
+        """Read a table of a lab file; ValueError says what is wrong."""
         if not isinstance(table, dict):
             raise ValueError("is no table; write { late = 0.02, … }")  # noqa: TRY004  # a mistake in a file, not in code
         known = {field.name for field in fields(cls)}
-        if strange := set(table) - known:
-            raise ValueError(f"unknown fault {', '.join(sorted(strange))}; known are {', '.join(sorted(known))}")
+        if unknown := set(table) - known:
+            raise ValueError(f"unknown fault {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
         for kind in KINDS:
             share = table.get(kind, 0.0)
             if not _is_time(share) or share > 1:
@@ -56,7 +56,7 @@ class Faults:
         return cls(**table)
 
     def chooser(self, seed: str) -> FaultChooser:
-        """Give what decides answer by answer."""
+        """Give the object that chooses a fault for each answer."""
         return FaultChooser(self, random.Random(seed))
 
 
@@ -73,28 +73,32 @@ class FaultChooser:
     """Decides which fault the next answer has."""
 
     faults: Faults
-    dice: random.Random
+    generator: random.Random
 
     def next(self, now: float) -> str | None:
         """Give the kind of fault, or None; `now` is in seconds since the lab was switched on."""
         if any(start <= now < start + length for start, length in self.faults.hang):
             return "lost"
-        thrown = self.dice.random()
+        drawn = self.generator.random()
         for kind in KINDS:
             share: float = getattr(self.faults, kind)
-            if thrown < share:
+            if drawn < share:
                 return kind
-            thrown -= share
+            drawn -= share
         return None
 
     def spoil(self, kind: str | None, request: bytes, reply: bytes) -> bytes:
-        """Give what goes over the wire instead of `reply`, which has at least one byte."""
+        """Give what is sent instead of `reply`, which has at least one byte."""
         match kind:
             case "cut":
-                return reply[: self.dice.randrange(len(reply))]
+                return reply[: self.generator.randrange(len(reply))]
             case "garbled":
-                place = self.dice.randrange(len(reply))
-                return reply[:place] + bytes([reply[place] ^ (1 << self.dice.randrange(7))]) + reply[place + 1 :]
+                position = self.generator.randrange(len(reply))
+                return (
+                    reply[:position]
+                    + bytes([reply[position] ^ (1 << self.generator.randrange(7))])
+                    + reply[position + 1 :]
+                )
             case "doubled":
                 return reply + reply
             case "echoed":

@@ -1,4 +1,4 @@
-"""Speaks HiSLIP (IVI-6.1 revision 2.0) as LXI multimeters do, without overlap mode and locks."""
+"""A HiSLIP server (IVI-6.1 revision 2.0) as in LXI multimeters, without overlap mode and locks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct("!2sBBIQ")
 VERSION_1_SESSION_1 = 0x01000001
-LARGEST = 1 << 20
+LARGEST_MESSAGE = 1 << 20
 
 
 class Kind(IntEnum):
-    """Message types of IVI-6.1, table 4; those that a question needs."""
+    """Message types of IVI-6.1, table 4: only those that a question needs."""
 
     INITIALIZE = 0
     INITIALIZE_RESPONSE = 1
@@ -41,7 +41,7 @@ class Kind(IntEnum):
 REPLIES = {
     Kind.INITIALIZE: (Kind.INITIALIZE_RESPONSE, 0, VERSION_1_SESSION_1, b""),
     Kind.ASYNC_INITIALIZE: (Kind.ASYNC_INITIALIZE_RESPONSE, 0, int.from_bytes(b"SI", "big"), b""),
-    Kind.ASYNC_MAX_SIZE: (Kind.ASYNC_MAX_SIZE_RESPONSE, 0, 0, LARGEST.to_bytes(8, "big")),
+    Kind.ASYNC_MAX_SIZE: (Kind.ASYNC_MAX_SIZE_RESPONSE, 0, 0, LARGEST_MESSAGE.to_bytes(8, "big")),
     Kind.ASYNC_DEVICE_CLEAR: (Kind.ASYNC_DEVICE_CLEAR_ACKNOWLEDGE, 0, 0, b""),
     Kind.DEVICE_CLEAR_COMPLETE: (Kind.DEVICE_CLEAR_ACKNOWLEDGE, 0, 0, b""),
     Kind.ASYNC_STATUS_QUERY: (Kind.ASYNC_STATUS_RESPONSE, 0, 0, b""),
@@ -50,41 +50,41 @@ REPLIES = {
 
 
 class HislipTalk(Talk):
-    """One of the two connections of a session; which one it is, its first message says."""
+    """One of the two connections of a session; its first message says which of them it is."""
 
-    def __init__(self, begin: Begin, open_talks: set[Talk]) -> None:
-        super().__init__(begin, open_talks)
-        self._heard = bytearray()
-        self._said = bytearray()
+    def __init__(self, begin: Begin, connections: set[Talk]) -> None:
+        super().__init__(begin, connections)
+        self._received = bytearray()
+        self._request = bytearray()
 
     def data_received(self, data: bytes) -> None:
-        """Hear whole messages."""
-        self._heard += data
-        while len(self._heard) >= HEADER.size:
-            prologue, kind, _, parameter, length = HEADER.unpack_from(self._heard)
-            if prologue != b"HS" or length > LARGEST:  # "poorly formed message": fatal by IVI-6.1, 6.2
+        """Collect the bytes and handle each whole message."""
+        self._received += data
+        while len(self._received) >= HEADER.size:
+            prologue, kind, _, parameter, length = HEADER.unpack_from(self._received)
+            if prologue != b"HS" or length > LARGEST_MESSAGE:  # "poorly formed message": fatal by IVI-6.1, 6.2
                 self.hang_up()
                 return
-            if len(self._heard) < HEADER.size + length:
+            if len(self._received) < HEADER.size + length:
                 return
-            payload = bytes(self._heard[HEADER.size : HEADER.size + length])
-            del self._heard[: HEADER.size + length]
-            self._take(kind, parameter, payload)
+            payload = bytes(self._received[HEADER.size : HEADER.size + length])
+            del self._received[: HEADER.size + length]
+            self._handle(kind, parameter, payload)
 
-    def _take(self, kind: int, parameter: int, payload: bytes) -> None:
+    def _handle(self, kind: int, parameter: int, payload: bytes) -> None:
         if kind in {Kind.DATA, Kind.DATA_END}:
-            self._said += payload
+            self._request += payload
             if kind == Kind.DATA_END:
                 self._answer(parameter)
         else:
             if kind == Kind.ASYNC_DEVICE_CLEAR:
-                self.conversation.clear()  # an answer on its way belongs to a question that nobody asks any more
+                self.conversation.clear()  # answers not sent yet belong to a question that was given up
             unknown = (Kind.ERROR, 1, 0, b"")
             self._send(*REPLIES.get(Kind(kind), unknown) if kind in set(Kind) else unknown)
 
     def _answer(self, message: int) -> None:
-        request, self._said = bytes(self._said), bytearray()
-        if not request.endswith(b"\n"):  # END ends a message, a line feed may
+        request, self._request = bytes(self._request), bytearray()
+        if not request.endswith(b"\n"):  # END ends a message; a line feed is optional
             request += b"\n"
         self.conversation.hear(request, lambda reply: self._send(Kind.DATA_END, 0, message, reply))
 

@@ -12,10 +12,10 @@ Values = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One reply; `delay` is the time in seconds that the instrument needs for it, beyond the wire.
+    """One reply; `delay` is the time in seconds that the instrument needs for it, without the time on the wire.
 
-    `then` is what it says by itself after that (its delay counts from this reply). With `cancels`, whatever the
-    instrument was still going to say is dropped. An empty reply is silence.
+    `then` is what it sends by itself after that (its delay counts from this reply). With `cancels`, replies of the
+    instrument that are not sent yet are dropped. An empty reply means that nothing is sent.
     """
 
     reply: bytes
@@ -26,10 +26,10 @@ class Answer:
 
 
 class TextSimulator(Protocol):
-    """An instrument that is asked in text.
+    """An instrument with requests in text.
 
     `ends` are the terminators of a request, the longest first. `greeting` is sent when it is switched on. While `every`
-    is above zero, the instrument speaks unasked once in that many seconds.
+    is above zero, the instrument sends without a request once in that many seconds.
     """
 
     ends: tuple[bytes, ...]
@@ -38,7 +38,7 @@ class TextSimulator(Protocol):
     every: float
 
     def answer(self, request: bytes, now: float) -> Answer | None:
-        """Answer a request that came without its terminator; None for silence."""
+        """Answer a request that came without its terminator; None where it sends no answer."""
 
     def unasked(self, now: float) -> Answer:
         """Give what it sends by itself at this instant."""
@@ -69,6 +69,6 @@ class Spoken:
     greeting: bytes = b""
     every: float = 0.0
 
-    def unasked(self, now: float) -> Answer:  # noqa: ARG002  # the signature of those that do speak
-        """Say nothing: most instruments speak only when they are asked."""
+    def unasked(self, now: float) -> Answer:  # noqa: ARG002  # some instruments need it
+        """Send nothing: most instruments only answer requests."""
         return Answer(b"")

@@ -32,15 +32,15 @@ class Wire(Protocol):
     """What can be unplugged and plugged in again."""
 
     async def plug_in(self) -> None:
-        """Make it reachable; where it was before."""
+        """Make it reachable, at the same address as before."""
 
     async def unplug(self) -> None:
-        """Take it away without a word."""
+        """Make it unreachable, without notice to the other side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where one simulated instrument can be reached, and what a station must know to read it."""
+    """The address of one simulated instrument, and what a station must know to read it."""
 
     name: str
     simulator: str
@@ -70,23 +70,23 @@ class Listening:
 
 def _toml(value: object) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value)
 
 
 class Lab:
-    """A laboratory that is switched on by `async with`."""
+    """A laboratory that runs inside `async with`."""
 
     def __init__(
         self, document: Mapping[str, Any], *, truth: Path | None = None, pty_folder: Path = Path("lab")
     ) -> None:
-        """Take a lab file that was read; LabError holds every mistake in it."""
+        """Take the content of a lab file; LabError contains every mistake in it."""
         check(document)
         self.listening: dict[str, Listening] = {}
         self._document = document
         self._pty_folder = pty_folder.absolute()
         self._truth = Truth(truth)
-        self._born = time.monotonic()
+        self._started = time.monotonic()
         self._wires: dict[str, Wire] = {}
         self._stack = AsyncExitStack()
 
@@ -104,7 +104,7 @@ class Lab:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._truth)
-        self._born = time.monotonic()
+        self._started = time.monotonic()
         instruments: dict[str, dict[str, Any]] = self._document["instruments"]
         buses: dict[str, list[str]] = {}
         for name, table in instruments.items():
@@ -125,7 +125,7 @@ class Lab:
         await self._stack.aclose()
 
     async def _unplug_later(self, wire: Wire, start: float, length: float) -> None:
-        await asyncio.sleep(max(0.0, self._born + start - time.monotonic()))
+        await asyncio.sleep(max(0.0, self._started + start - time.monotonic()))
         await wire.unplug()
         await asyncio.sleep(length)
         await wire.plug_in()
@@ -182,7 +182,7 @@ class Lab:
 
     def _speaker(self, name: str, table: Mapping[str, Any]) -> Speaker:
         faults = Faults.from_table(table.get("faults", {})).chooser(f"{self._seed(name)}/faults")
-        return Speaker(name, faults, self._truth, self._born)
+        return Speaker(name, faults, self._truth, self._started)
 
     def _seed(self, name: str) -> str:
         return f"{self._document.get('seed', 1)}/{name}"

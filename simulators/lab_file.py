@@ -1,4 +1,4 @@
-"""What a lab file may say: every mistake is found at once, and told with the table, the key and what would be right."""
+"""Checks a lab file: all mistakes are reported together, each with its table, its key and what would be correct."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ KEYS = (
     *("bus", "period", "options", "faults", "driver_options"),
 )
 SHARED = ("serve", "listen", "line")
-"""What the units of one bus must agree on."""
+"""Keys that must be the same for all units of one bus."""
 KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
 
 
 class LabError(Exception):
-    """Mistakes in a lab file, one a line."""
+    """Mistakes in a lab file, one on each line."""
 
 
 def check(document: Mapping[str, Any]) -> None:
@@ -49,13 +49,13 @@ def check(document: Mapping[str, Any]) -> None:
 
 def _bus_mistakes(instruments: Mapping[str, dict[str, Any]]) -> list[str]:
     problems = []
-    firsts: dict[str, str] = {}
+    first_of: dict[str, str] = {}
     units: set[tuple[str, str]] = set()
     for name, table in instruments.items():
         bus = str(table.get("bus", name))
         where = f"[instruments.{name}]"
         unit = (bus, repr(table.get("unit")))
-        first = firsts.setdefault(bus, name)
+        first = first_of.setdefault(bus, name)
         if first != name and {instruments[first].get("serve"), table.get("serve")} & set(SERVES_TEXT):
             problems.append(f"{where} bus: {bus} is taken by {first}; only Modbus units share a bus")
         elif first != name:
@@ -71,7 +71,7 @@ def _bus_mistakes(instruments: Mapping[str, dict[str, Any]]) -> list[str]:
     return problems
 
 
-def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # straight from TOML
+def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # as TOML gives it
     if not isinstance(table, dict):
         return [f"is no table; write [instruments.{name}] and its keys below"]
     problems = [f"{key}: unknown; known are {', '.join(sorted(KEYS))}" for key in table if key not in KEYS]
@@ -81,9 +81,9 @@ def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # straight f
     kind = table.get("simulator")
     if kind not in [*TEXT, *REGISTERS]:
         return [*problems, f"simulator: {kind!r} is none; known are {', '.join(sorted({*TEXT, *REGISTERS}))}"]
-    ways = SERVES_TEXT if kind in TEXT else SERVES_REGISTERS
-    if table.get("serve") not in ways:
-        problems.append(f"serve: {table.get('serve')!r} is no way for {kind}; use {', '.join(ways)}")
+    allowed = SERVES_TEXT if kind in TEXT else SERVES_REGISTERS
+    if table.get("serve") not in allowed:
+        problems.append(f"serve: {table.get('serve')!r} is no way for {kind}; use {', '.join(allowed)}")
     if kind in TEXT and re.fullmatch(r"SIM[A-Za-z0-9-]*", str(table.get("serial", ""))) is None:
         problems.append(
             'serial: must begin with "SIM", so that nobody takes its readings for real ones; letters, digits and - only'
@@ -115,11 +115,11 @@ def _wire_mistakes(table: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _option_mistakes(kind: str, options: Any) -> list[str]:  # noqa: ANN401  # straight from TOML
+def _option_mistakes(kind: str, options: Any) -> list[str]:  # noqa: ANN401  # as TOML gives it
     if not isinstance(options, dict):
         return ["options: is no table; write { name = value }"]
     parameters = inspect.signature({**TEXT, **REGISTERS}[kind]).parameters.values()
-    known = {one.name: type(one.default) for one in parameters if one.kind == one.KEYWORD_ONLY}
+    known = {each.name: type(each.default) for each in parameters if each.kind == each.KEYWORD_ONLY}
     problems = []
     for key, value in options.items():
         if key not in known:

@@ -1,4 +1,4 @@
-"""True quantities as functions of time: small combinators with a seed; same instant, same value.
+"""True quantities as functions of time, to be combined; with the same seed and instant, the value is the same.
 
 Time is in seconds since the lab was switched on.
 """
@@ -15,7 +15,7 @@ Quantity = Callable[[float], float]
 
 
 def constant(value: float) -> Quantity:
-    """Never change."""
+    """Give the same value at all times."""
     return lambda _: value
 
 
@@ -25,21 +25,21 @@ def added(*parts: Quantity) -> Quantity:
 
 
 def swing(amplitude: float, period: float, phase: float = 0.0) -> Quantity:
-    """Swing as a room does over a day: `amplitude` around zero, once in `period` seconds."""
+    """Vary as a sine, like a room temperature over a day: `amplitude` around zero, one cycle in `period` seconds."""
     return lambda t: amplitude * math.sin(2 * math.pi * (t / period + phase))
 
 
 def drift(per_hour: float) -> Quantity:
-    """Run away slowly."""
+    """Change by `per_hour` in each hour."""
     return lambda t: per_hour * t / 3600
 
 
 def noise(sigma: float, seed: str) -> Quantity:
-    """Scatter with standard deviation `sigma`: independent for each millisecond, the same for the same one."""
+    """Give noise with standard deviation `sigma`: independent for each millisecond, the same at each call."""
     if sigma == 0:
         return constant(0.0)
 
-    @lru_cache(maxsize=1)  # an answer asks twice for its instant: for the bytes and for the truth
+    @lru_cache(maxsize=1)  # an answer needs the same instant twice: for the bytes and for the truth file
     def at(millisecond: int) -> float:
         digest = hashlib.blake2b(f"{seed}/{millisecond}".encode(), digest_size=8).digest()
         return random.Random(digest).gauss(0.0, sigma)
@@ -50,26 +50,26 @@ def noise(sigma: float, seed: str) -> Quantity:
 def steps(levels: Sequence[float], hold: float, settling: float) -> Quantity:
     """Go through `levels`, `hold` seconds each, approaching each one exponentially with time constant `settling`.
 
-    This is what a balance sees while loads come and go.
+    This is what a balance measures while loads are put on and taken off.
     """
 
     def at(t: float) -> float:
-        place = int(t // hold)
-        since = t - place * hold
-        target = levels[place % len(levels)]
-        before = levels[(place - 1) % len(levels)] if place else target
+        index = int(t // hold)
+        since = t - index * hold
+        target = levels[index % len(levels)]
+        before = levels[(index - 1) % len(levels)] if index else target
         return target + (before - target) * math.exp(-since / settling)
 
     return at
 
 
 def settled(hold: float, settling: float) -> Callable[[float], bool]:
-    """Tell whether `steps` with the same times has come to rest: ten time constants after the load."""
+    """Tell whether `steps` with the same times is stable: ten time constants after each change of the load."""
     return lambda t: t < hold or t % hold > 10 * settling
 
 
 def hysteresis(source: Quantity, width: float, look_back: float = 60.0) -> Quantity:
-    """Lag behind `source` by up to half of `width`, on the side it comes from."""
+    """Give `source` minus half of `width` while it rises, plus half of `width` while it falls."""
     return lambda t: source(t) - math.copysign(width / 2, source(t) - source(max(0.0, t - look_back)))
 
 

@@ -1,4 +1,4 @@
-"""Serves a conversation on a pseudo-terminal: found by a stable name, as slow as its baud rate."""
+"""Connects a conversation to a pseudo-terminal that has a stable name and is as slow as its baud rate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from simulators.conversation import Begin, Conversation
 
 CHUNK_SECONDS = 0.004
-"""A UART hands over what it has every few milliseconds; finer steps would only cost processor time."""
+"""A UART delivers its bytes every few milliseconds; smaller steps would only cost processor time."""
 
 
 def precisely(instant: float, action: Callable[[], None]) -> None:
-    """Call `action` at `instant`: the loop alone rounds up to whole milliseconds, a tenth of an answer."""
+    """Call `action` at `instant`: the event loop alone rounds up to whole milliseconds, a tenth of an answer's time."""
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
@@ -42,8 +42,8 @@ def seconds_per_character(line: str) -> float:
 class PtyLine:
     """A pseudo-terminal behind a symbolic link, as udev makes them in /dev/serial/by-id.
 
-    A pseudo-terminal has no parity: whoever opens it asks for eight bits without. Characters take the time of the real
-    line in both directions; `gap` is the silence in seconds before an answer.
+    A pseudo-terminal has no parity: it is opened with eight bits and no parity. Characters take the time of the real
+    line in both directions; `gap` is the pause in seconds before an answer.
     """
 
     def __init__(self, begin: Begin, path: Path, line: str, greeting: bytes = b"", gap: float = 0.0) -> None:
@@ -51,18 +51,18 @@ class PtyLine:
         self._begin = begin
         self._greeting = greeting
         self._gap = gap
-        self._character = seconds_per_character(line)
+        self._character_seconds = seconds_per_character(line)
         self._master = self._slave = -1
         self._conversation: Conversation = begin()
-        self._heard_until = 0.0
-        self._said_until = 0.0
-        self._unsaid = bytearray()
-        self._saying = False
-        self._plugged = 0
-        """Counts plugs: what was on its way through a line that was unplugged since never arrives."""
+        self._received_until = 0.0
+        self._sent_until = 0.0
+        self._unsent = bytearray()
+        self._sending = False
+        self._unplug_count = 0
+        """Counts how often it was unplugged: bytes that were sent or received before that are dropped."""
 
     async def plug_in(self) -> None:
-        """Make the terminal and the link to it."""
+        """Make the terminal and the symbolic link to it."""
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -72,8 +72,8 @@ class PtyLine:
         self._conversation = self._begin()
         asyncio.get_running_loop().add_reader(self._master, self._read)
         if self._greeting:
-            self._write(self._plugged, self._greeting)
-        self._conversation.start(partial(self._write, self._plugged))
+            self._write(self._unplug_count, self._greeting)
+        self._conversation.start(partial(self._write, self._unplug_count))
 
     def _read(self) -> None:
         try:
@@ -81,47 +81,47 @@ class PtyLine:
         except (BlockingIOError, OSError):
             return
         loop = asyncio.get_running_loop()
-        # The instrument has a request when its last character has come through the line.
-        self._heard_until = max(self._heard_until, loop.time()) + len(data) * self._character
-        precisely(self._heard_until + self._gap, partial(self._hear, self._plugged, data))
+        # The instrument has a request when the last character has arrived.
+        self._received_until = max(self._received_until, loop.time()) + len(data) * self._character_seconds
+        precisely(self._received_until + self._gap, partial(self._receive, self._unplug_count, data))
 
-    def _hear(self, plugged: int, data: bytes) -> None:
-        if plugged == self._plugged:
-            self._conversation.hear(data, partial(self._write, plugged))
+    def _receive(self, unplug_count: int, data: bytes) -> None:
+        if unplug_count == self._unplug_count:
+            self._conversation.hear(data, partial(self._write, unplug_count))
 
-    def _write(self, plugged: int, data: bytes) -> None:
-        if plugged != self._plugged:
+    def _write(self, unplug_count: int, data: bytes) -> None:
+        if unplug_count != self._unplug_count:
             return
-        self._unsaid += data
-        if not self._saying:
-            self._said_until = asyncio.get_running_loop().time()
-            self._say_next()
+        self._unsent += data
+        if not self._sending:
+            self._sent_until = asyncio.get_running_loop().time()
+            self._send_next()
 
-    def _say_next(self) -> None:
-        count = min(len(self._unsaid), max(1, int(CHUNK_SECONDS / self._character)))
-        self._saying = count > 0
-        if self._saying:
-            self._said_until += count * self._character
-            precisely(self._said_until, partial(self._said, self._plugged, count))
+    def _send_next(self) -> None:
+        count = min(len(self._unsent), max(1, int(CHUNK_SECONDS / self._character_seconds)))
+        self._sending = count > 0
+        if self._sending:
+            self._sent_until += count * self._character_seconds
+            precisely(self._sent_until, partial(self._chunk_sent, self._unplug_count, count))
 
-    def _said(self, plugged: int, count: int) -> None:
-        if plugged != self._plugged:
+    def _chunk_sent(self, unplug_count: int, count: int) -> None:
+        if unplug_count != self._unplug_count:
             return
-        with contextlib.suppress(BlockingIOError):  # nobody reads: a real line loses the characters, too
-            os.write(self._master, self._unsaid[:count])
-        del self._unsaid[:count]
-        self._say_next()
+        with contextlib.suppress(BlockingIOError):  # no program reads: a real line loses the characters, too
+            os.write(self._master, self._unsent[:count])
+        del self._unsent[:count]
+        self._send_next()
 
     async def unplug(self) -> None:
-        """Take the terminal away; whoever has it open gets an error."""
+        """Remove the terminal; a program that has it open gets an error."""
         if self._master < 0:
             return
         asyncio.get_running_loop().remove_reader(self._master)
         self._conversation.end()
-        self._plugged += 1
-        self._saying = False
-        self._unsaid.clear()
-        self._heard_until = 0.0
+        self._unplug_count += 1
+        self._sending = False
+        self._unsent.clear()
+        self._received_until = 0.0
         os.close(self._master)
         os.close(self._slave)
         self._master = self._slave = -1

@@ -1,4 +1,4 @@
-"""How numbers lie in 16-bit registers, in this package's own words."""
+"""Numbers in 16-bit registers; written for this package alone, so that it shares no code with the drivers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def single_low_first(value: float) -> tuple[int, int]:
 
 
 def digits_of(value: float) -> str | None:
-    """Give the digits that a single holds; None where it holds no number."""
+    """Give the shortest digits of a single; None for infinity and not-a-number."""
     (held,) = struct.unpack(">f", struct.pack(">f", value))
-    if held != held or held in {float("inf"), float("-inf")}:  # noqa: PLR0124  # not-a-number is not itself
+    if held != held or held in {float("inf"), float("-inf")}:  # noqa: PLR0124  # not-a-number differs from itself
         return None
     return next(
         text

@@ -1,4 +1,4 @@
-"""Sends the answers of one instrument at their time, spoils those that a fault was chosen for, and notes the truth."""
+"""Sends the answers of one instrument after their delays, applies faults, and reports each answer to the truth file."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ SWAPPED = "SIM0SWAPPED"
 
 @dataclass(slots=True)
 class Speaker:
-    """One instrument's mouth; `born` is the monotonic instant at which the lab was switched on."""
+    """Sends for one instrument; `started` is the monotonic instant at which the lab was started."""
 
     name: str
     faults: FaultChooser
     truth: Truth
-    born: float
+    started: float
     _pending: set[asyncio.TimerHandle] = field(default_factory=set)
 
     @property
     def now(self) -> float:
-        """Seconds since the lab was switched on."""
-        return time.monotonic() - self.born
+        """Seconds since the lab was started."""
+        return time.monotonic() - self.started
 
     def forget(self) -> None:
-        """Drop what was going to be said."""
+        """Drop all answers that are not sent yet."""
         for handle in self._pending:
             handle.cancel()
         self._pending.clear()
 
     def say(self, request: bytes, answer: Answer, write: Write) -> None:
-        """Send an answer after its delay, or what a fault makes of it; then what follows it. No bytes are no answer."""
+        """Send an answer after its delay, with or without a fault, then its `then`; an empty reply is not sent."""
         if not answer.reply:
             return
         if answer.then is not None:

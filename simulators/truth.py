@@ -1,4 +1,4 @@
-"""What the simulators really sent, in a file of their own: the oracle that a database is held against."""
+"""The truth file: what the simulators really sent; the readings of a database are compared with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-FLUSH = 0.1
+FLUSH_INTERVAL = 0.1
 
 
 class Truth:
@@ -32,7 +32,7 @@ class Truth:
         values: Mapping[str, str | None],
         fault: str | None,
     ) -> None:
-        """Note an answer that was sent at this instant, or would have been."""
+        """Record an answer that was sent at this instant, or would have been sent without a fault."""
         if self._file is None or not values:
             return
         self._count += 1
@@ -47,9 +47,9 @@ class Truth:
         }
         self._lines.append(json.dumps(row))
 
-    async def _keep_writing(self) -> None:
+    async def _write_regularly(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH)
+            await asyncio.sleep(FLUSH_INTERVAL)
             self._write()
 
     def _write(self) -> None:
@@ -59,7 +59,7 @@ class Truth:
             self._file.flush()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._keep_writing())
+        self._task = asyncio.create_task(self._write_regularly())
         return self
 
     async def __aexit__(

@@ -37,6 +37,9 @@ class Wire:
     async def open(self) -> None:
         self.opened += 1
 
+    def distrust(self) -> None:
+        pass
+
     async def ask(self, query: Any) -> bytes:
         self.asked.append(query.command)
         self.sent = self.clock.monotonic()

@@ -1,1 +1,1 @@
-"""Programs that this project is made with; none of them is part of the wheel."""
+"""Programs for the development of this project; none of them is part of the wheel."""

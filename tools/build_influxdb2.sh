@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the InfluxDB 2 server from its Go module into the cache folder: some seven minutes on two cores, once.
+# Builds the InfluxDB 2 server from its Go module into the cache folder; needed once, about seven minutes on two cores.
 set -euo pipefail
 
 version=v2.9.1
@@ -21,7 +21,7 @@ done
 mkdir -p "$cache/bin" "$work"
 exec 9>"$work/.lock"
 flock 9
-built && exit 0 # by whoever held the lock
+built && exit 0 # another process built it while this one waited for the lock
 say "building InfluxDB $version in $work (about 7 minutes) …"
 cp "$here/tests/servers/influxdb2/go.mod" "$here/tests/servers/influxdb2/tools.go" "$work/"
 cd "$work"

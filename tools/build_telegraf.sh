@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Telegraf with the few plugins of the comparison into the cache folder: about a minute, once.
+# Builds Telegraf with the plugins that the comparison needs into the cache folder; needed once, about a minute.
 set -euo pipefail
 
 version=v1.39.0

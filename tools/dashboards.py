@@ -1,6 +1,6 @@
-"""Writes the Grafana dashboards: `python tools/dashboards.py` makes configs/grafana/dashboards/ anew.
+"""Writes the Grafana dashboards: `python tools/dashboards.py` writes configs/grafana/dashboards/ again.
 
-Classic JSON for Grafana 11 to 13, and InfluxQL that every InfluxDB from 1.6 to 3 understands.
+Classic JSON for Grafana 11 to 13, and InfluxQL that every InfluxDB from 1.6 to 3 supports.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def panel(
     }
 
 
-def banner() -> dict[str, Any]:
-    """Say that what is shown is simulated, where any of it is."""
+def simulated_count() -> dict[str, Any]:
+    """Show how many of the readings are simulated."""
     query = f'SELECT count("simulated") FROM "reading" WHERE {CHOSEN}'
     made = panel(
         "stat",
         "Simulated readings",
-        "How many of the readings in this range come from simulated instruments. Anything but zero: do not use them.",
+        "How many of the readings in this range come from simulated instruments. If this is not zero, do not use them.",
         (0, 0, 4, 4),
         [target(query)],
     )
@@ -82,7 +82,7 @@ def latest() -> dict[str, Any]:
     made = panel(
         "stat",
         "Latest value",
-        "The newest value of each channel in this range, in the unit that stands behind its name.",
+        "The newest value of each channel in this range, in the unit that is shown after its name.",
         (4, 0, 20, 4),
         [target(query, alias="$tag_instrument $tag_channel ($tag_unit)")],
     )
@@ -92,7 +92,7 @@ def latest() -> dict[str, Any]:
 
 
 def series(index: int, quantity: str, title: str, unit: str, decimals: int) -> dict[str, Any]:
-    """Plot one quantity over time; a dead instrument leaves a gap, never a line."""
+    """Plot one quantity over time; where an instrument was not read there is a gap, not a line."""
     query = (
         f'SELECT mean("value") FROM "reading" WHERE {CHOSEN} AND "quantity" = \'{quantity}\' '
         'GROUP BY time($__interval), "instrument", "channel", "unit" fill(null)'
@@ -114,12 +114,12 @@ def series(index: int, quantity: str, title: str, unit: str, decimals: int) -> d
 
 
 def age(y: int) -> dict[str, Any]:
-    """Show when each instrument was read last: one selector for each query, or the stamp would be that of the range."""
+    """Show when each instrument was read last; with two selectors the stamp would be the start of the range."""
     query = f'SELECT last("status") FROM "reading" WHERE {CHOSEN} GROUP BY "instrument"'
     made = panel(
         "table",
         "Last reading",
-        "When each instrument was read last, and what it thought of its value. An old stamp: look at the events.",
+        "When each instrument was read last, and the status that it sent. If the time is old, look at the events.",
         (0, y, 8, 8),
         [target(query, form="table")],
     )
@@ -131,7 +131,7 @@ def age(y: int) -> dict[str, Any]:
 
 
 def states(y: int) -> dict[str, Any]:
-    """Draw the status of each channel as a band."""
+    """Show the status of each channel over time."""
     query = (
         f'SELECT max("status") FROM "reading" WHERE {CHOSEN} '
         'GROUP BY time($__interval), "instrument", "channel" fill(null)'
@@ -139,7 +139,7 @@ def states(y: int) -> dict[str, Any]:
     made = panel(
         "state-timeline",
         "Status",
-        "The worst status of each interval, as the instrument itself gave it.",
+        "The worst status of each interval, as the instrument itself sent it.",
         (8, y, 16, 8),
         [target(query, alias="$tag_instrument $tag_channel")],
     )
@@ -148,7 +148,7 @@ def states(y: int) -> dict[str, Any]:
 
 
 def mappings() -> list[dict[str, Any]]:
-    """Name the numbers of the status field; colour is never the only sign."""
+    """Name the numbers of the status field: text as well as colour."""
     named = {str(value): {"text": text, "color": colour, "index": value} for value, text, colour in STATUS}
     return [{"type": "value", "options": named}]
 
@@ -159,7 +159,7 @@ def completeness(y: int) -> dict[str, Any]:
     made = panel(
         "timeseries",
         "Readings in a minute",
-        "Readings of each instrument in each minute; compare with its period. The last minute is not over.",
+        "Readings of each instrument in each minute; compare with its period. The last minute is not complete.",
         (0, y, 12, 8),
         [target(query, alias="$tag_instrument")],
     )
@@ -172,7 +172,7 @@ def completeness(y: int) -> dict[str, Any]:
 
 
 def events(y: int) -> dict[str, Any]:
-    """List what happened."""
+    """List the events."""
     query = (
         'SELECT "text", "missed" FROM "event" WHERE "station" =~ /^${station:regex}$/ AND $timeFilter '
         'GROUP BY "station", "instrument", "kind" ORDER BY time DESC LIMIT 200'
@@ -180,7 +180,7 @@ def events(y: int) -> dict[str, Any]:
     return panel(
         "table",
         "Events",
-        "Why a reading is missing or strange: connections, gaps, wrong serial numbers, unreadable answers.",
+        "Why a reading is missing or unusual: connections, gaps, wrong serial numbers, unreadable answers.",
         (12, y, 12, 8),
         [target(query, form="table")],
     )
@@ -207,7 +207,15 @@ def overview() -> dict[str, Any]:
     """Give the dashboard *Lab overview*."""
     plots = [series(index, *quantity) for index, quantity in enumerate(QUANTITIES)]
     below = 4 + 8 * ((len(plots) + 1) // 2)
-    panels = [banner(), latest(), *plots, age(below), states(below), completeness(below + 8), events(below + 8)]
+    panels = [
+        simulated_count(),
+        latest(),
+        *plots,
+        age(below),
+        states(below),
+        completeness(below + 8),
+        events(below + 8),
+    ]
     for number, one in enumerate(panels, 1):
         one["id"] = number
     return {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Unpacks mosquitto, InfluxDB 1.x, VictoriaMetrics and libfaketime from Debian's packages into the cache folder.
 #
-# Installing the packages would need root and would start services on somebody's PC; unpacked, they are just programs.
-# Runs as any user, changes nothing outside the cache folder, and does nothing where it has run before.
+# Installing the packages would need root and would start services on this PC; after unpacking, nothing is started.
+# Runs as any user, changes nothing outside the cache folder, and does nothing if the servers are there already.
 set -euo pipefail
 
 cache=${DAQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/daq}
@@ -18,7 +18,7 @@ flock 9
     compgen -G "$cache/debian/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null && exit 0
 if on_path mosquitto && on_path influxd && on_path victoria-metrics; then exit 0; fi
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-    say "this is no Debian: install mosquitto (and InfluxDB) by your own means; without them the demo uses amqtt and an archive file"
+    say "this is not Debian: install mosquitto (and InfluxDB) yourself; without them the demo uses amqtt and an archive file"
     exit 0
 fi
 
@@ -38,7 +38,7 @@ private_apt update -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache="
 cd "$work/debs"
 private_apt download "${packages[@]}"
 for package in *.deb; do dpkg -x "$package" "$work/root"; done
-# What runs from the old folder keeps its open files; only between the two renames nothing can be started.
+# Programs that run from the old folder keep their open files; only between the two renames no program can be started.
 [[ ! -e $cache/debian ]] || mv "$cache/debian" "$work/old"
 mv "$work/root" "$cache/debian"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with daq and what its tests need; works where Debian's python3 came without venv and pip, and without root.
+# Creates .venv with daq and what its tests need; works without root, and where Debian's python3 has no venv and no pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ for candidate in python3.11 python3.12 python3.13 python3; do
 done
 [[ -n ${python:-} ]] || { say "Python 3.11 or newer is needed and was not found"; exit 1; }
 
-# Debian's own pip, as a wheel inside a package: the one way to pip without root where python3-venv is not installed.
+# Debian's own pip, a wheel inside a package: the only way to get pip without root if python3-venv is not installed.
 pip_from_debian() {
     local work
     work=$(mktemp -d)
@@ -33,7 +33,7 @@ exec 9>"$cache/.setup-lock"
 flock 9
 say "installing Python packages into .venv (about a minute the first time) …"
 if .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    pip=(.venv/bin/python -m pip)  # there is one already: only bring it up to date
+    pip=(.venv/bin/python -m pip)  # .venv exists already: only update it
 else
     rm -rf .venv
     if "$python" -c 'import ensurepip' 2>/dev/null && "$python" -m venv .venv 2>/dev/null; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Boots a real systemd in throw-away namespaces and runs one program inside, as root:
+# Boots a real systemd in temporary namespaces and runs one program inside, as root:
 #
 #   tools/systemd-sandbox.sh PROGRAM [ARGUMENT ...]
 #
-# Inside, the files of this machine lie under an overlay in memory: units, users and state that are written there are
-# gone afterwards, and no service of this machine is touched. The network is the machine's own. Needs root, overlayfs
-# and cgroup2. Exit code: the program's; 125 where systemd did not come up.
+# Inside, the files of this machine are below an overlay in memory: units, users and state that are written there are
+# deleted afterwards, and no service of this machine changes. The network is that of the machine. Needs root, overlayfs
+# and cgroup2. Exit code: that of the program; 125 if systemd did not start.
 set -euo pipefail
 [[ $# -ge 1 ]] || { sed -n '4,8p' "$0" >&2; exit 2; }
 
@@ -31,7 +31,7 @@ boot() {
     mount -t tmpfs -o mode=0755 tmpfs run
     mount --rbind /dev dev
     mkdir -p etc/systemd/system etc/tmpfiles.d
-    ln -sf /dev/null etc/systemd/system/tmp.mount  # /tmp stays what it is
+    ln -sf /dev/null etc/systemd/system/tmp.mount  # /tmp is not changed
     ln -sf /dev/null etc/tmpfiles.d/tmp.conf
     export container=sandbox
     # Not chroot: the kernel refuses user namespaces (PrivateUsers=) in a chroot.
@@ -54,6 +54,6 @@ for ((try = 0; try < 150; try++)); do
     fi
     sleep 0.1
 done
-echo "systemd-sandbox: systemd did not come up:" >&2
+echo "systemd-sandbox: systemd did not start:" >&2
 cat "$stage/console" >&2
 exit 125

@@ -1,4 +1,4 @@
-"""Mettler Toledo MT-SICS (levels 0 and 1): the balances of Mettler Toledo, and with the same words Kern KCP.
+"""Mettler Toledo MT-SICS (levels 0 and 1): the balances of Mettler Toledo; Kern KCP uses the same commands.
 
 Source: MT-SICS interface descriptions of the JS, AT and NewClassic balances (interface pages), and the replies that
 a national laboratory's balances gave (MSLNZ Mass-Circular-Weighing, `equip/mettler.py`).
@@ -17,7 +17,7 @@ ERRORS = {"ES": "unknown command", "ET": "transmission error", "EL": "wrong para
 
 def mt_sics(*, unit: Literal["g", "mg", "kg"] = "g", wait_for_stability: bool = False) -> Driver[Text]:
     """Mettler Toledo MT-SICS balance: net weight, as shown at once (SI) or when stable (S)."""
-    # The balance gives up waiting for stability after some tens of seconds, set per balance, and then says so.
+    # The balance waits for stability for some tens of seconds (a setting of each balance), and then answers S I.
     ask = Text(b"S\r\n", timeout=60.0) if wait_for_stability else Text(b"SI\r\n")
     return Driver(
         title="Mettler Toledo MT-SICS balance (also Kern KCP)",
@@ -32,7 +32,7 @@ def mt_sics(*, unit: Literal["g", "mg", "kg"] = "g", wait_for_stability: bool = 
 def serial(raw: bytes) -> str:
     """Read `I4 A "B123456789"`."""
     match decode.line(raw).split(" "):
-        case ["I4", "A", number] if number != '""':  # an empty one would identify any balance
+        case ["I4", "A", number] if number != '""':  # an empty number would identify any balance
             return decode.quoted(number)
         case _:
             raise Unreadable('no serial number: expected I4 A "…"', raw)

@@ -1,6 +1,6 @@
 """Sartorius SBI (printer interface): the balances of Sartorius and Minebea in 16 or 22 characters a line.
 
-Source: Cubis MSE operating instructions p. 71; GD/GE/TE interface description p. 57; a live capture of an MSE balance
+Source: Cubis MSE operating instructions p. 71; GD/GE/TE interface description p. 57; a recording of a real MSE balance
 (GraysonBellamy/sartoriuslib).
 """
 
@@ -25,7 +25,7 @@ NOT_WEIGHING = {
 
 def sartorius_sbi(*, unit: Literal["g", "mg", "kg"] = "g") -> Driver[Text]:
     """Sartorius SBI balance: net weight, one line for each question (autoprint must be off)."""
-    # With autoprint on, ESC P starts or stops it instead of giving one line: then answers come that nobody asked for,
+    # With autoprint on, ESC P starts or stops it instead of printing one line: then lines arrive without a question,
     # and the link refuses them.
     return Driver(
         title="Sartorius SBI balance (also Minebea)",
@@ -38,7 +38,7 @@ def sartorius_sbi(*, unit: Literal["g", "mg", "kg"] = "g") -> Driver[Text]:
 
 
 def serial(raw: bytes) -> str:
-    """Read a line that holds nothing but the serial number, as in `0037402012`."""
+    """Read a line that contains only the serial number, as in `0037402012`."""
     found = re.fullmatch(r" *([A-Za-z0-9-]{4,20}) *", decode.line(raw))
     if found is None:
         raise Unreadable("no serial number", raw)

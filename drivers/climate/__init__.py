@@ -1,1 +1,1 @@
-"""Command sets of climate."""
+"""Command sets of climate sensors."""

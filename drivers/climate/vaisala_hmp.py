@@ -1,4 +1,4 @@
-"""Vaisala humidity and temperature probes over Modbus (HMP110, HMP4, HMT330, HMDW and their relatives).
+"""Vaisala humidity and temperature probes over Modbus (HMP110, HMP4, HMT330, HMDW and similar series).
 
 Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 and 87; HMT330 user guide p. 202: floats with the low word
 first, not-a-number where a value is missing.

@@ -13,7 +13,7 @@ from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, 
 
 UNITS = {"hPa": "hPa", "'C": "Cel", "%RH": "%"}
 REST = rb"[^\r\n]{0,120}\r\n>?"
-"""The rest of the last line. Without a bound, the search of 64 KiB of "OKOKOK" would stop the station for seconds."""
+"""The rest of the last line. Limited in length: a search in 64 KiB of "OKOKOK" would block the station for seconds."""
 PRESSURE = Channel("pressure", "pressure", "hPa")
 THREE = (
     PRESSURE,
@@ -24,7 +24,7 @@ THREE = (
 
 def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300") -> Driver[Text]:
     """Vaisala PTB330 or PTU300: pressure in hPa, with a PTU300 also temperature and humidity, in one answer."""
-    # Values, units and a checksum: what the display is set to travels with each value.
+    # Values, units and a checksum: each value is sent with the unit to which the display is set.
     form = b'"P=" 8.3 P " " U4'
     if model == "ptu300":
         form += b' "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4'

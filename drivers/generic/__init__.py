@@ -1,1 +1,1 @@
-"""Command sets of no maker."""
+"""Command sets that do not belong to one manufacturer."""

@@ -1,4 +1,4 @@
-"""Reads the address of an instrument, as a config writes it, into a value; no I/O."""
+"""Parses the address of an instrument in a config; no I/O."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RtuTcp:
 
 @dataclass(frozen=True, slots=True)
 class Visa:
-    """A VISA resource that keeps its own messages apart: VXI-11, HiSLIP, USB-TMC or GPIB."""
+    """A VISA resource with separate messages: VXI-11, HiSLIP, USB-TMC or GPIB."""
 
     name: str
 
@@ -101,8 +101,8 @@ def _url(text: str, default_port: int | None) -> Tcp | RtuTcp:
 
 
 def _visa(text: str) -> Address:
-    # pyvisa-py's own SOCKET and ASRL take a late answer for the next one, hide a refused connection and spin
-    # when the peer closes; so these two run on our own streams, whatever VISA library is used for the rest.
+    # pyvisa-py's own SOCKET and ASRL read a late answer as the next one, hide a refused connection and use all
+    # processor time when the peer closes; so these two always use our own streams, with every VISA library.
     name = parse_visa_name(text)
     match name:
         case ("SOCKET", host, port):

@@ -1,8 +1,8 @@
-"""One open serial port or TCP connection: a question out and its answer in, on the bare file descriptor.
+"""One open serial port or TCP connection: sends a question and reads its answer, on the file descriptor itself.
 
-Serial ports and sockets are alike here: both are read and written without blocking, one answer awaited at a
-time. asyncio's own streams would hold bytes that cannot be cleared, and cost several times the processor
-time.
+Serial ports and sockets are used in the same way: both are read and written without blocking, and one answer is
+awaited at a time. The streams of asyncio would buffer bytes that cannot be cleared, and need several times the
+processor time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _SHOWN = 80
 
 
 class Device(Protocol):
-    """What owns the descriptor: a socket or a serial port."""
+    """The owner of the descriptor: a socket or a serial port."""
 
     def fileno(self) -> int:
         """Give the descriptor."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Close it."""
 
 
 class Connection:
@@ -68,7 +68,7 @@ class Connection:
         return future
 
     def listen(self, end: bytes, timeout: float) -> asyncio.Future[bytes]:
-        """Give the future of the next line that comes by itself: a whole one, not the rest of one."""
+        """Give the future of the next line that is sent without a question: a complete line, not the rest of one."""
         self._take_input()
         stale = self._buffer.rfind(end)
         if stale >= 0:
@@ -87,21 +87,21 @@ class Connection:
         return self._expect(measure, timeout)
 
     def tell(self, command: bytes) -> None:
-        """Send what is answered by nothing."""
+        """Send a command that has no answer."""
         self._clear_input()
         self._raise_if_lost()
         self._send(command)
         self._raise_if_lost()
 
     def withdraw(self) -> None:
-        """Await the answer no longer, and let no unsent rest of its question go out later."""
+        """Stop waiting for the answer, and do not send the rest of its question later."""
         self._future = None
         self._stop_sending()
         if self._tty and not self.lost:
             _flush(self._fd, termios.TCOFLUSH)  # XOFF may have held the question back
 
     def lose(self, reason: str) -> None:
-        """Close; whoever awaits an answer gets Lost."""
+        """Close; a question that awaits its answer fails as Lost."""
         if self.lost:
             return
         self.lost = reason
@@ -121,7 +121,7 @@ class Connection:
         self._future = future = self._loop.create_future()
         self._timeout = timeout
         self._deadline = self._loop.time() + timeout
-        # One timer is left running over many questions and set again only when it rings: setting one for each
+        # One timer runs over many questions and is set again only when it expires: setting one for each
         # question would cost a tenth of the whole question.
         if self._timer is None or self._timer.when() > self._deadline:
             if self._timer is not None:
@@ -166,7 +166,7 @@ class Connection:
         if self._listening:
             del buffer[:length]
         elif len(buffer) > length:
-            # Two answers to one question: one of them is stale, and nothing tells which.
+            # Two answers to one question: one of them is old, and nothing shows which.
             self._finish(self._unreadable(f"{len(buffer) - length} bytes came after the end of the answer"))
             return
         self._finish(answer)
@@ -184,7 +184,7 @@ class Connection:
         return Unreadable(f"{self._name}: {message}: {_show(self._buffer)}", bytes(self._buffer[:1024]))
 
     def _take_input(self) -> bool:
-        """Read what has come; False where nothing had."""
+        """Read the bytes that have arrived; False where there are none."""
         if self.lost:
             return False
         try:
@@ -205,8 +205,8 @@ class Connection:
         return True
 
     def _clear_input(self) -> None:
-        # What the kernel still holds counts as well: a late answer may have come since the loop last looked.
-        # A flood is not waited for: what is left of it makes the answer Unreadable.
+        # Bytes in the kernel are cleared, too: a late answer may have arrived since the loop last read.
+        # After 16 reads it stops: if bytes still arrive, they make the answer Unreadable.
         for _ in range(16):
             self._buffer.clear()
             if not self._take_input():

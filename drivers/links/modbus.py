@@ -16,7 +16,7 @@ _GARBAGE_GAP = 0.05
 
 
 class ModbusBus:
-    """What the units on one wire share: the wire with its turn, and the kind of frames."""
+    """What the units on one wire share: the wire with its lock (`turn`), and the kind of frames."""
 
     def __init__(self, wire: Wire, *, rtu: bool, echo: bool = False) -> None:
         self.wire = wire
@@ -31,9 +31,9 @@ class ModbusBus:
 class ModbusUnit:
     """One unit on a bus.
 
-    After a failure the unit is left alone for `settle` seconds, longer than its slowest answer, so that a
-    late answer finds no question of this unit that it could be taken for. The other units need not wait: a
-    frame names its unit.
+    After a failure the unit is not asked for `settle` seconds, longer than its slowest answer, so that a late
+    answer cannot be read as the answer to a new question of this unit. The other units need not wait: a frame
+    contains the address of its unit.
     """
 
     def __init__(self, bus: ModbusBus, unit: int, settle: float, *, settle_first: bool = False) -> None:
@@ -48,14 +48,15 @@ class ModbusUnit:
         self._frames: dict[Registers, Frame] = {}
 
     async def open(self) -> None:
-        """Open the bus; where it is open already, the unit is suspect: who opens again did not believe it."""
-        now = asyncio.get_running_loop().time()
-        if self._opening is not None:
-            self._not_before = max(self._not_before, self._answered + self._settle)
-        elif self._settle_first:
+        """Open the bus where it is not open."""
+        if self._settle_first:
             self._settle_first = False
-            self._not_before = now + self._settle
+            self._not_before = asyncio.get_running_loop().time() + self._settle
         self._opening = await self._bus.wire.open(self)
+
+    def distrust(self) -> None:
+        """Leave the unit alone until no late answer of it can come: its last answer was not believed."""
+        self._not_before = max(self._not_before, self._answered + self._settle)
 
     async def ask(self, query: Registers) -> bytes:
         """Give the bytes of the registers, two for each, high byte first; Silent, Lost or Unreadable."""
@@ -82,7 +83,7 @@ class ModbusUnit:
         return frame.payload(answer)
 
     async def close(self) -> None:
-        """Give the bus back; it closes when no unit uses it any more."""
+        """Release the bus; it closes when no unit uses it any more."""
         self._opening = None
         self._bus.wire.leave(self)
 

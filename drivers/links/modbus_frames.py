@@ -1,8 +1,8 @@
 """The frames of Modbus, built and checked by pymodbus; the only importer of pymodbus.
 
-pymodbus' own client is not used: on RTU it takes the late answer to an earlier request for the answer to the
-present one, it never looks at the number of registers, and it closes and reopens connections by itself. Its
-requests, framers, checksum and exception codes are.
+pymodbus' own client is not used: on RTU it reads the late answer to an earlier request as the answer to the
+present one, it never checks the number of registers, and it closes and reopens connections by itself. Only its
+requests, framers, checksum and exception codes are used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Frame(Protocol):
 
 
 class TcpFrame:
-    """A request in the framing of Modbus TCP, where a number ties each answer to its question."""
+    """A request in the framing of Modbus TCP, where each answer has the number of its question."""
 
     def __init__(self, unit: int, query: Registers) -> None:
         self._unit = unit
@@ -57,7 +57,7 @@ class TcpFrame:
         return self._number + self._rest
 
     def measure(self, buffer: bytearray) -> int:
-        """Find the answer of this number; a late answer to an earlier question is left out."""
+        """Find the answer of this number; a late answer to an earlier question is skipped."""
         while len(buffer) > _HEADER + 1:
             if buffer[:2] == self._number and buffer[2 : _HEADER + 2] == self._start:
                 return self._length if len(buffer) >= self._length else 0
@@ -77,7 +77,7 @@ class TcpFrame:
 
 
 class RtuFrame:
-    """A request in the framing of Modbus RTU, where only address, length and checksum tell answers apart."""
+    """A request in the framing of Modbus RTU, where only address, length and checksum identify an answer."""
 
     def __init__(self, unit: int, query: Registers, *, echo: bool = False) -> None:
         self._unit = unit
@@ -91,7 +91,7 @@ class RtuFrame:
         return self._frame
 
     def measure(self, buffer: bytearray) -> int:
-        """Find the answer of the unit; a late answer of another unit, proven by its checksum, is left out."""
+        """Find the answer of the unit; a late answer of another unit with a correct checksum is skipped."""
         skip = len(self._echo)
         if skip and not self._echo.startswith(buffer[:skip]):
             raise Unreadable("the echo differs from the question: a collision, or no echo", bytes(buffer))
@@ -112,7 +112,7 @@ class RtuFrame:
         return 0
 
     def payload(self, answer: bytes) -> bytes:
-        """Give what stands between the number of bytes and the checksum."""
+        """Give the bytes between the number of bytes and the checksum."""
         return answer[len(self._echo) + 3 : -2]
 
 

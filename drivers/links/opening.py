@@ -24,7 +24,7 @@ _DEAD_PEER_MS = 10_000
 
 
 async def open_tcp(host: str, port: int, name: str, within: float) -> Connection:
-    """Connect; Lost where nobody listens or nobody answers within so many seconds."""
+    """Connect; Lost where the connection is refused or takes longer than `within` seconds."""
     try:
         async with asyncio.timeout(within):
             return Connection(await _connect(host, port), name)
@@ -63,7 +63,7 @@ async def _connect(host: str, port: int) -> socket.socket:
 
 
 async def open_serial(path: str, line: SerialLine, name: str) -> Connection:
-    """Open a serial port for nobody else; Lost where it is missing, in use, or cannot be set."""
+    """Open a serial port exclusively; Lost where it is missing, in use, or cannot be set."""
     line = on_this_port(path, line)
     try:
         port = serial.Serial(
@@ -79,7 +79,7 @@ async def open_serial(path: str, line: SerialLine, name: str) -> Connection:
         )
     except (serial.SerialException, OSError) as error:
         raise Lost(f"{name}: {_why(error)}") from None
-    except (ValueError, termios.error) as error:  # pyserial lets termios.error out, which is no OSError
+    except (ValueError, termios.error) as error:  # pyserial passes on termios.error, which is no OSError
         raise Lost(f"{name}: the port does not take {line}: {error}") from None
     try:
         _prepare(port)
@@ -108,7 +108,7 @@ def _prepare(port: serial.Serial) -> None:
     settings = termios.tcgetattr(fd)
     settings[6][termios.VMIN] = 1
     termios.tcsetattr(fd, termios.TCSANOW, settings)
-    # USB adapters keep received bytes for 16 ms unless told otherwise; ports without this setting refuse it.
+    # USB adapters hold received bytes for 16 ms by default; ports without this setting refuse it.
     with contextlib.suppress(ValueError):
         port.set_low_latency_mode(True)
     termios.tcflush(fd, termios.TCIOFLUSH)

@@ -1,4 +1,4 @@
-"""Instruments that talk in text over a serial port or a TCP connection."""
+"""Instruments with text commands on a serial port or a TCP connection."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class StreamLink:
     """One instrument on a wire of its own, or with others on one line, each with its address in its commands.
 
     `settle` is the time in seconds after which no late answer can come any more. `echo` is for half-duplex
-    adapters that hear what they send: the echo must be there, must be right, and is no part of the answer.
+    adapters that receive what they send: the echo must arrive and be correct, and is no part of the answer.
     """
 
     def __init__(self, wire: Wire, settle: float, *, echo: bool = False, settle_first: bool = False) -> None:
-        """`settle_first` waits for quiet before the first question: for who cannot be asked its name."""
+        """`settle_first` waits until no bytes come before the first question: for instruments without identity."""
         self._wire = wire
         self._settle = settle
         self._echo = echo
@@ -32,13 +32,15 @@ class StreamLink:
         self.sent = 0.0
 
     async def open(self) -> None:
-        """Open; where it is open already, the wire is suspect: who opens again did not believe it."""
-        if self._opening is not None:
-            self._wire.distrust(self._settle)
-        elif self._settle_first:
+        """Open where it is not open."""
+        if self._settle_first:
             self._settle_first = False
             self._wire.distrust(self._settle)
         self._opening = await self._wire.open(self)
+
+    def distrust(self) -> None:
+        """Let the next question wait until no late answer can come: the last answer was not believed."""
+        self._wire.distrust(self._settle)
 
     async def ask(self, query: Text | Listen) -> bytes:
         """Give the bytes of the answer with its end; Silent, Lost or Unreadable where there is none."""
@@ -63,7 +65,7 @@ class StreamLink:
         return answer[len(query.command) :] if self._echo else answer
 
     async def close(self) -> None:
-        """Give the wire back; it closes when nobody uses it any more."""
+        """Release the wire; it closes when no link uses it any more."""
         self._opening = None
         self._wire.leave(self)
 

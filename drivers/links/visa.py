@@ -1,6 +1,6 @@
 """Instruments behind VXI-11, HiSLIP, USB-TMC and GPIB: pyvisa, with one thread for each link.
 
-Blocking sessions cannot be cancelled, so a question that failed or was given up leaves its session to the
+Blocking sessions cannot be cancelled, so after a question that failed or was cancelled the session stays with its
 thread, which closes it when the library returns; no session is ever used again after a failure.
 """
 
@@ -30,18 +30,17 @@ if TYPE_CHECKING:
 
 _CHUNK = 20480
 _MARGIN = 0.1  # so that the library's own time-out comes first
-_opening = threading.Lock()  # a resource manager is one for all of a backend, and its making is not safe in threads
+_opening = threading.Lock()  # all links of a backend share one resource manager; creating it is not thread-safe
 
-# pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link tells it
-# once.
+# pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link reports the error
+# itself, once.
 logging.getLogger("pyvisa").setLevel(logging.CRITICAL)
 
 
 class VisaLink:
     """One instrument by its VISA resource name.
 
-    The end of an answer is what the interface says (END of the message); the query's own `end` is not waited
-    for.
+    An answer ends where the interface signals END; the `end` of the query is not used.
     """
 
     def __init__(self, name: str, settle: float, *, backend: str = "@py", open_timeout: float = 3.0) -> None:
@@ -56,15 +55,19 @@ class VisaLink:
         self._not_before = 0.0
 
     async def open(self) -> None:
-        """Open a session; where one is open already its last answer was not believed, and it is replaced."""
+        """Open a session where none is open."""
         async with self._turn:
             if self._open:
-                self._distrust()
+                return
             await self._wait_until_quiet()
             within = 3 * self._open_timeout  # VXI-11 and HiSLIP connect more than once
             late = Lost(f"{self._name}: no session within {within:g} s")
             await self._run(self._session.open, within, late)
             self._open = True
+
+    def distrust(self) -> None:
+        """Replace the session, and wait before the next question: the last answer was not believed."""
+        self._give_up_session()
 
     async def ask(self, query: Text | Listen) -> bytes:
         """Give the bytes of one message; Silent, Lost or Unreadable."""
@@ -85,7 +88,7 @@ class VisaLink:
         return self._session.sent
 
     async def close(self) -> None:
-        """Close the session as soon as the library lets go of it; waits for nothing."""
+        """Close the session as soon as the library has returned; does not wait for that."""
         self._open = False
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -104,10 +107,10 @@ class VisaLink:
             raise late from None
         finally:
             if not answered:
-                self._distrust()
+                self._give_up_session()
         return answer
 
-    def _distrust(self) -> None:
+    def _give_up_session(self) -> None:
         self._open = False
         self._not_before = asyncio.get_running_loop().time() + self._settle
         if self._thread is not None:
@@ -133,12 +136,12 @@ class _Session:
         with _errors_named_once(self._name):
             with _opening:
                 library = pyvisa.ResourceManager(self._backend)
-            # Left alone, pyvisa-py allows 100 ms for the connection of VXI-11.
+            # By default pyvisa-py allows only 100 ms for the connection of VXI-11.
             resource: Any = library.open_resource(self._name, open_timeout=round(1000 * self._open_timeout))
             _notice_when_the_peer_closes(resource)
             self._resource = resource
             if self._name.upper().startswith(("GPIB", "USB")):
-                resource.clear()  # these know no connections: what an earlier question left is still there
+                resource.clear()  # no connections here: the answer to an earlier question may still be there
         return b""
 
     def ask(self, query: Text) -> bytes:
@@ -187,8 +190,8 @@ def _errors_named_once(name: str) -> Iterator[None]:
         raise Lost(f"{name}: {error.description or error}") from None
     except TimeoutError:
         raise Silent(f"{name}: no answer in time") from None
-    # pyvisa-py has no family of errors: OSError, RuntimeError, RPCError, TypeError, AssertionError,
-    # struct.error and bare Exception were all seen for a link that is gone.
+    # pyvisa-py has no base class of errors: OSError, RuntimeError, RPCError, TypeError, AssertionError,
+    # struct.error and plain Exception were all observed for a lost connection.
     except Exception as error:  # noqa: BLE001
         raise Lost(f"{name}: {error or type(error).__name__}") from None
 
@@ -196,8 +199,8 @@ def _errors_named_once(name: str) -> Iterator[None]:
 class _HonestSocket(socket.socket):
     """A socket on which a closed connection is an error.
 
-    pyvisa-py's VXI-11 takes the empty bytes of a closed connection for a pause, reads again at once and burns
-    the processor until the time-out.
+    pyvisa-py's VXI-11 treats the empty bytes of a closed connection as a pause, and reads again and again without
+    a wait until the time-out.
     """
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -218,9 +221,9 @@ def _notice_when_the_peer_closes(resource: MessageBasedResource) -> None:
 
 
 class _Thread:
-    """One thread that works off calls in their order.
+    """One thread that executes calls in their order.
 
-    Not an executor: the interpreter waits for those at exit, and a library may hold a thread as long as a
+    Not an executor: the interpreter waits for executors at exit, and a library may block a thread for a whole
     time-out.
     """
 
@@ -239,7 +242,7 @@ class _Thread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             _carry_out(*call)
-            del call  # or a failed session lives until the next call
+            del call  # otherwise a failed session is not freed until the next call
 
 
 def _carry_out(work: Callable[[], bytes], future: Future[bytes]) -> None:
@@ -248,5 +251,5 @@ def _carry_out(work: Callable[[], bytes], future: Future[bytes]) -> None:
     try:
         future.set_result(work())
     except InstrumentError as error:
-        error.__context__ = None  # its frames would keep the sockets of the library open
+        error.__context__ = None  # its stack frames would keep the sockets of the library open
         future.set_exception(error.with_traceback(None))

@@ -11,7 +11,7 @@ _SOCKET_IPV6 = re.compile(r"TCPIP\d*::\[(?P<host>[^\]]+)\]::(?P<port>\d+)::SOCKE
 
 
 def parse_visa_name(text: str) -> tuple[str, ...]:
-    """Give ("SOCKET", host, port), ("ASRL", device) or ("MESSAGES",); ValueError for all else."""
+    """Give ("SOCKET", host, port), ("ASRL", device) or ("MESSAGES",); ValueError for all other names."""
     if match := _SOCKET_IPV6.fullmatch(text):  # pyvisa splits at every "::", also inside an IPv6 address
         return "SOCKET", match["host"], match["port"]
     head, separator, last = text.rpartition("::")

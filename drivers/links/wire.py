@@ -1,4 +1,4 @@
-"""One wire and its rules: who may ask when, what happens after a failure, and when it is opened anew."""
+"""One wire and its rules: which link may ask when, what happens after a failure, and when it is opened again."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 class Wire:
     """A serial port or TCP connection that one or several instruments use in turn.
 
-    The holder of `turn` asks. A failure makes the wire suspect: the next question waits until nothing came
-    for the settle time of who failed. Each opening has a number: an answer counts only for a link that knows
-    the opening, so everybody identifies again after anybody has opened the wire anew.
+    Only the link that holds the lock `turn` asks. After a failure the wire is suspect: the next question waits until
+    no byte came for the settle time of the link that failed. Each opening has a number: a link may ask only with the
+    number of the present opening, so every instrument identifies itself again after the wire was opened again.
     """
 
     def __init__(self, name: str, connect: Connect, *, pause: float = 0.0) -> None:
-        """`pause` is the silence in seconds that must lie between two frames."""
+        """`pause` is the time in seconds without bytes that is required between two frames."""
         self.name = name
         self.turn = asyncio.Lock()
         self.sent = 0.0
@@ -41,20 +41,20 @@ class Wire:
             if self._connection is None or self._connection.lost:
                 self._connection = await self._connect()
                 self._opening += 1
-                if user not in self._users:  # given back while it was opened
+                if user not in self._users:  # released while it was opened
                     self.leave(user)
                     raise Lost(f"{self.name}: closed while it was opened")
             return self._opening
 
     def leave(self, user: object) -> None:
-        """Give the wire back; the last one to leave closes it."""
+        """Release the wire; it closes when no link uses it any more."""
         self._users.discard(user)
         if not self._users and self._connection is not None:
             self._connection.lose("closed")
             self._connection = None
 
     def distrust(self, settle: float) -> None:
-        """Believe nothing more until no byte came for `settle` seconds, counted from the last byte."""
+        """Let the next question wait until no byte came for `settle` seconds, counted from the last byte."""
         self._settle = max(self._settle, settle)
 
     async def ask(self, opening: int, command: bytes, measure: Measure, within: float, settle: float) -> bytes:
@@ -62,16 +62,16 @@ class Wire:
         connection = await self._ready(opening)
         answered = False
         try:
-            self.sent = time.monotonic()  # uvloop's own time stands still within a turn of the loop, in whole ms
+            self.sent = time.monotonic()  # the clock of uvloop changes only once per iteration, in whole ms
             answer = await connection.ask(command, measure, within)
             answered = True
         finally:
-            if not answered:  # silent, lost, unreadable or cancelled: a late answer may still be under way
+            if not answered:  # silent, lost, unreadable or cancelled: a late answer may still come
                 self._suspect(connection, settle)
         return answer
 
     async def listen(self, opening: int, end: bytes, within: float) -> bytes:
-        """Await the next line that comes by itself; the caller holds `turn`."""
+        """Await the next line that is sent without a question; the caller holds `turn`."""
         connection = self._opened(opening)
         try:
             return await connection.listen(end, within)
@@ -117,8 +117,8 @@ class Wire:
         self._settle = 0.0
 
     async def _wait_until(self, moment: float) -> None:
-        # The loop sleeps in whole milliseconds, rounded up; at 19200 baud that would waste a tenth of the
-        # line, so the last fraction is spent in giving way to others.
+        # The loop sleeps in whole milliseconds, rounded up; at 19200 baud that would waste a tenth of the time
+        # of the line, so in the last 1.5 ms it only lets other tasks run, without sleeping.
         loop = asyncio.get_running_loop()
         while (wait := moment - loop.time()) > 0:  # noqa: ASYNC110  # it is time that is awaited, no event
             await asyncio.sleep(wait - 0.001 if wait > 0.0015 else 0)

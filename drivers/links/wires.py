@@ -1,4 +1,4 @@
-"""Gives each instrument its link, and lets those share a wire that are on the same one."""
+"""Makes the link of each instrument; instruments on the same wire share it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Wires:
     ) -> Link[Any]:
         """Make the link of one instrument; nothing is opened yet.
 
-        `unit` is for Modbus only, `line` instead of the driver's factory setting, `echo` for adapters that
-        hear what they send. ValueError says what cannot be, and what would be right.
+        `unit` is for Modbus only, `line` replaces the driver's factory setting, `echo` is for adapters that receive
+        what they send. ValueError says what is not possible, and what would be correct.
         """
         where = parse(address, driver.port)
         speech = _speech(driver, where)
@@ -69,7 +69,7 @@ class Wires:
         else:
             key = self._key(where)
             shared = self._share(key, where, speech, line or driver.serial_line, connect_timeout, echo=echo)
-            # Who cannot be asked for its identity could give the answer to a question of an earlier process.
+            # An instrument without identity could still send the answer to a question of an earlier process.
             settle_first = driver.identity is None
             if speech == "text":
                 link = StreamLink(shared.wire, driver.settle, echo=echo, settle_first=settle_first)
@@ -80,7 +80,7 @@ class Wires:
         return link
 
     async def give_back(self, link: Link[Any]) -> None:
-        """Close one link for good; its wire, unit or VISA name is free for another instrument then."""
+        """Close one link permanently; another instrument may then use its wire, unit or VISA name."""
         key, number = self._links.pop(link)
         await link.close()
         if number is not None:
@@ -106,7 +106,7 @@ class Wires:
             return (where.host.lower(), where.port)
         if where.path in self._shared:
             return where.path
-        # Two names are one wire where they lead to one port now: it may have been another one when the wire was made.
+        # Two names are one wire if they are the same port now; when the wire was made, they may have been two ports.
         port = os.path.realpath(where.path)
         ports = (one for one in self._shared if isinstance(one, str))
         return next((one for one in ports if os.path.realpath(one) == port), where.path)
@@ -144,7 +144,7 @@ class Wires:
 
 
 def device_at(address: str) -> object:
-    """Tell serial ports apart: another value after a port was plugged in anew; None where nothing is, or no port."""
+    """Identify a plugged-in serial port: the value changes when it is plugged in again; None for no serial port."""
     where = parse(address)
     if not isinstance(where, Serial):
         return None
@@ -184,7 +184,7 @@ def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: SerialLine, connec
     name = str(where)
     if not isinstance(where, Serial):
         return Wire(name, partial(open_tcp, where.host, where.port, name, connect_timeout))
-    # Modbus RTU tells frames apart by 3.5 characters of silence, by 1.75 ms from 19200 baud on.
+    # Modbus RTU separates frames by a pause of 3.5 characters, above 19200 baud of 1.75 ms.
     silence = 3.5 * line.seconds_per_character if line.baud <= 19200 else 0.00175
     return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
 

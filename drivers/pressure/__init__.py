@@ -1,1 +1,1 @@
-"""Command sets of pressure."""
+"""Command sets of pressure instruments."""

@@ -12,7 +12,7 @@ from drivers import decode
 from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Setup, Text, Unreadable
 
 SLOWEST = 3.0
-"""Twice the integration time of 1.36 s, and some: a second question would begin the integration anew."""
+"""Somewhat more than twice the integration time of 1.36 s; a second question would restart the integration."""
 HECTOPASCAL = "2"
 
 
@@ -48,7 +48,7 @@ def serial(raw: bytes, *, address: int) -> str:
 
 
 def hectopascal(raw: bytes, *, address: int) -> None:
-    """Agree with `*0001UN=2` only: the answers to P3 name no unit."""
+    """Accept only `*0001UN=2`: the answers to P3 contain no unit."""
     if _value(raw, address).removeprefix("UN=") != HECTOPASCAL:
         raise Unreadable("the transducer is not set to hPa; set its unit code to 2 (UN=2)", raw)
 

@@ -1,6 +1,6 @@
 """Isotech milliK precision thermometer: resistance of its platinum thermometers in ohms.
 
-Source: milliK manual 923 issue 1.10, section 8.1; the way a national institute uses it (MSLNZ msl-equipment,
+Source: milliK manual 923 issue 1.10, section 8.1; the program of a national institute (MSLNZ msl-equipment,
 `isotech/millik.py`).
 """
 
@@ -24,7 +24,7 @@ def milli_k(
     current = "ROOT2" if root2 else "NORMAL"
 
     def poll(channel: str) -> Poll[Text]:
-        # All settings travel with the question: whoever pressed a key meanwhile, the answer is to this question.
+        # All settings are sent with each question: the answer is right even if somebody pressed a key meanwhile.
         ask = (
             f"SENSE:CHANNEL {channel};SENSE:FUNCTION RESISTANCE;SENSE:RESISTANCE:RANGE {range_ohm};"
             f"SENSE:RESISTANCE:WIRES {wires};SENSE:CURRENT {current};READ?\r"
@@ -37,7 +37,7 @@ def milli_k(
 
     return Driver(
         title="Isotech milliK thermometer",
-        # One line for each switch box, the milliK itself last. The bound keeps the search of a long wrong answer short.
+        # One line for each switch box, the milliK last. The limit of 99 keeps the search in a long wrong answer fast.
         identity=Identity(Text(b"mill:list?\r", re.compile(rb",milliK,[^\r]{0,99}\r"), timeout=5.0), serial),
         setup=(Setup(Text(b"MILLIK:REMOTE\r", b"")),),  # without it the front panel slows every answer
         polls=tuple(poll(channel) for channel in channels.split(",")),

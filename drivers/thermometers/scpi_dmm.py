@@ -18,8 +18,8 @@ NOT_A_NUMBER = Decimal("9.91E37")
 def scpi_dmm(*, slowest_s: int = 10) -> Driver[Text]:
     """SCPI multimeter in four-wire resistance: ohms as measured; `slowest_s` is longer than its integration time.
 
-    Function, range and integration time are set at the meter: this driver writes nothing. Each answer says which
-    function it comes from, so volts are never taken for ohms.
+    Function, range and integration time are set at the multimeter: this driver sends no settings. Each answer contains
+    its function, so a voltage is never read as a resistance.
     """
     return Driver(
         title="SCPI multimeter with a resistance thermometer (Keysight 344xxA, Keithley DMM6500)",

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CAPACITY = 220.0
-REPEATED = 1 / 15
+REPEAT_INTERVAL = 1 / 15
 IDENTITY = {b"@", b"I1", b"I2", b"I3", b"I4", b"I11"}
 WEIGHING = {b"S", b"SI", b"SIR"}
 
 
 @dataclass(slots=True)
 class MtSics(Spoken):
-    """A balance with a load, its digits, and whether the pan is at rest.
+    """A balance with a load, a number of decimals, and whether the weight is stable.
 
-    `patience` is the time in seconds that it waits for stability (set at each balance), `adjustment` what the internal
-    adjustment takes; both are choices, the manuals say "tens of seconds" and "up to minutes".
+    `patience` is the time in seconds that it waits for stability (a setting of each balance), `adjustment` the time of
+    the internal adjustment; we chose both values, the manuals say "tens of seconds" and "up to minutes".
     """
 
     serial: str = "SIM0000001"
@@ -40,9 +40,9 @@ class MtSics(Spoken):
     adjusted_at: float = 0.0
 
     def answer(self, request: bytes, now: float) -> Answer | None:
-        """Know the commands that only read, the adjustment and the reset; answer all others as unknown."""
+        """Answer the commands that only read, the adjustment and the reset; answer all others as unknown."""
         if request in WEIGHING:
-            self.every = REPEATED if request == b"SIR" else 0.0
+            self.every = REPEAT_INTERVAL if request == b"SIR" else 0.0
             if now < self.adjusted_at:
                 return Answer(b"S I\r\n", {"mass": None}, cancels=True)
             return self._stable(now) if request == b"S" else self._weight(now, cancels=True)
@@ -52,7 +52,7 @@ class MtSics(Spoken):
             return self._adjust(now)
         if request == b"":
             return None
-        # EL, "logical error", for a known command with a parameter that it does not take: our reading of the manual.
+        # EL, "logical error", for a known command with a parameter that it does not accept: so we read the manual.
         return Answer(b"EL\r\n" if request.split(b" ")[0] in IDENTITY | WEIGHING else b"ES\r\n")
 
     def unasked(self, now: float) -> Answer:
@@ -60,7 +60,7 @@ class MtSics(Spoken):
         return self._weight(now)
 
     def _identity(self, request: bytes) -> Answer:
-        if request == b"@":  # cancels what is under way; the tare is not simulated
+        if request == b"@":  # cancels commands that are not complete; the tare is not simulated
             self.every = self.adjusted_at = 0.0
             return Answer(f'I4 A "{self.serial}"\r\n'.encode(), cancels=True)
         texts = {
@@ -79,7 +79,7 @@ class MtSics(Spoken):
         return Answer(b"C3 B\r\n", then=Answer(b"C3 A\r\n", delay=self.adjustment), cancels=True)
 
     def _stable(self, now: float) -> Answer:
-        """Wait until the pan is at rest, and give up after some time."""
+        """Give the weight when it is stable; answer S I where it is not stable within `patience`."""
         for tenths in range(round(10 * self.patience)):
             if self.at_rest(now + tenths / 10):
                 return replace(self._weight(now + tenths / 10, cancels=True), delay=tenths / 10)
@@ -105,7 +105,7 @@ def mt_sics(
     noise_g: float = 0.0001,
     patience_s: float = 30.0,
 ) -> MtSics:
-    """Make a balance on which a weight of `load_g` comes and goes every `hold_s` seconds."""
+    """Make a balance; every `hold_s` seconds a weight of `load_g` is put on or taken off."""
     load = added(steps([load_g, 0.0], hold_s, 0.3), noise(noise_g, seed))
     return MtSics(
         serial=serial,

@@ -2,7 +2,7 @@
 
 Source: Cubis MSE operating instructions p. 71 (a unit that is left blank until the weight is stable; unknown commands
 are not answered; ESC P starts and stops autoprint where that is on); labmcp-sartorius 0.1.2 (while the balance adjusts
-itself it says nothing but Cal.Int.); GraysonBellamy/sartoriuslib (50, 100, 200 or 400 ms a value, by filter).
+itself it sends only Cal.Int.); GraysonBellamy/sartoriuslib (50, 100, 200 or 400 ms a value, by filter).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FILTERS = {b"\x1bK": 0.05, b"\x1bL": 0.1, b"\x1bM": 0.2, b"\x1bN": 0.4}
-"""Seconds from value to value. Which filter has which is a choice: the quieter the place, the quicker."""
+"""Seconds from value to value. Which filter has which time is our choice: a filter for less vibration is faster."""
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class SartoriusSbi(Spoken):
     """A balance with a load; `wide` lines carry an identification of six characters.
 
     With `autoprint`, ESC P starts and stops a stream instead of asking for one line. `adjustment` is the time in
-    seconds that ESC Z takes (a choice).
+    seconds that ESC Z takes (our choice).
     """
 
     serial: str = "SIM0000002"
@@ -42,7 +42,7 @@ class SartoriusSbi(Spoken):
     adjusted_at: float = 0.0
 
     def answer(self, request: bytes, now: float) -> Answer | None:  # noqa: PLR0911  # one line for each command
-        """Know ESC P, the adjustment, the filters, and the three questions for the identity; most are silent."""
+        """Answer ESC P and the questions for the identity; obey adjustment and filters without an answer."""
         match request:
             case b"\x1bP" if self.autoprint:
                 self.every = 0.0 if self.every else self.interval
@@ -69,19 +69,19 @@ class SartoriusSbi(Spoken):
 
     def _weight(self, now: float) -> Answer:
         load = self.load(now)
-        # The column of the word differs from family to family; these are the lines of the sources.
-        for holds, line in (
+        # The column of the word depends on the series of the balance; these lines are copied from the sources.
+        for applies, line in (
             (now < self.adjusted_at or self.calibrating(now), b"Stat     Cal.Int.\r\n"),
             (load > self.capacity, b"Stat       High\r\n"),
             (load < -1.0, b"Stat       Low\r\n"),
         ):
-            if holds:
+            if applies:
                 return Answer(line, {"mass": None})
         digits = f"{load:.{self.decimals}f}"
         sign = "-" if digits.startswith("-") else "+"
         shown = self.unit if self.at_rest(now) else ""
-        head = "N     " if self.wide else ""
-        return Answer(f"{head}{sign} {digits.lstrip('-'):>8} {shown:<3}\r\n".encode(), {"mass": digits})
+        prefix = "N     " if self.wide else ""
+        return Answer(f"{prefix}{sign} {digits.lstrip('-'):>8} {shown:<3}\r\n".encode(), {"mass": digits})
 
 
 def sartorius_sbi(
@@ -94,7 +94,7 @@ def sartorius_sbi(
     wide: bool = True,
     autoprint: bool = False,
 ) -> SartoriusSbi:
-    """Make a balance on which a weight of `load_g` comes and goes every `hold_s` seconds."""
+    """Make a balance; every `hold_s` seconds a weight of `load_g` is put on or taken off."""
     load = added(steps([load_g, 0.0], hold_s, 0.4), noise(noise_g, seed))
     return SartoriusSbi(
         serial=serial,

@@ -1,1 +1,1 @@
-"""Simulated climate."""
+"""Simulated climate sensors."""

@@ -22,7 +22,7 @@ NAN = float("nan")
 PLACES = {0x0000: "humidity", 0x0002: "temperature"}
 BROKEN_TEMPERATURE, BROKEN_HUMIDITY = 0x0001, 0x0002
 TEST = dict(enumerate((-12345 & 0xFFFF, *single_low_first(-123.45), 0x2D31, 0x3233, 0x2E34, 0x3500), 0x1F00))
-"""Known to every Vaisala: -12345, -123.45 and the text "-123.45", to find the order of bytes and words by."""
+"""Every Vaisala has these registers: -12345, -123.45 and the text "-123.45"; they show the order of bytes and words."""
 
 
 @dataclass(slots=True)
@@ -35,11 +35,11 @@ class VaisalaHmp:
 
     @property
     def places(self) -> Mapping[int, str]:
-        """Tell where humidity and temperature are as singles."""
+        """Give the addresses of humidity and temperature as singles."""
         return PLACES
 
     def registers(self, now: float) -> Mapping[int, int]:
-        """Give the measured values, the dew point, the state and the test values; what it has not is not-a-number."""
+        """Give measured values, dew point, state and test values; what it does not measure is not-a-number."""
         humidity, temperature = self.humidity(now), self.temperature(now)
         dew = _dew_point(humidity, temperature)
         known = {0x0000: humidity, 0x0002: temperature, 0x0006: dew, 0x0008: dew}
@@ -57,21 +57,21 @@ class VaisalaHmp:
 
 
 def _hundredths(value: float) -> int:
-    """Give a value as a 16-bit register of hundredths; 0x8000 is missing, 0x7FFF above, 0x8001 below."""
+    """Give a value as a 16-bit register of hundredths; 0x8000: no value, 0x7FFF: too large, 0x8001: too small."""
     if math.isnan(value):
         return 0x8000
     return round(min(max(value * 100, -0x7FFF), 0x7FFF)) & 0xFFFF
 
 
 def _dew_point(humidity: float, temperature: float) -> float:
-    """Magnus formula over water, good to some tenths of a kelvin."""
+    """Magnus formula over water, accurate to some tenths of a kelvin."""
     if not (humidity > 0 and math.isfinite(temperature)):
         return float("nan")
     gamma = math.log(humidity / 100) + 17.62 * temperature / (243.12 + temperature)
     return 243.12 * gamma / (17.62 - gamma)
 
 
-def vaisala_hmp(serial: str, seed: str, *, percent: float = 45.0, celsius: float = 20.5) -> VaisalaHmp:  # noqa: ARG001  # it tells no serial number
+def vaisala_hmp(serial: str, seed: str, *, percent: float = 45.0, celsius: float = 20.5) -> VaisalaHmp:  # noqa: ARG001  # it sends no serial number
     """Make a probe in a room of about `percent` relative humidity and `celsius`."""
     return VaisalaHmp(
         added(constant(percent), swing(4.0, 1800.0), noise(0.05, seed)),

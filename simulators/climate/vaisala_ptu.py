@@ -1,4 +1,4 @@
-"""A Vaisala PTU300 or PTB330 on its serial line: echo and prompt at first, and a format that can be set.
+"""A Vaisala PTU300 or PTB330 on its serial line: with echo and prompt after power-on, and a format that can be set.
 
 Source: PTU300 user guide p. 71 (R, S, SEND; a value that does not fit prints as stars), 102 and 103 (FORM, its
 modifiers and examples); PTB330 user guide p. 71 (FORM) and 87 (?, ERRS). The modifier x.y counts the digits before and
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 UNITS = {"P": "hPa", "T": "'C", "RH": "%RH"}
 NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
 CONTROLS = {"R": "\r", "N": "\n", "T": "\t"}
-FACTORY = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
+FACTORY_FORM = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
 
 
 @dataclass(slots=True)
@@ -32,11 +32,11 @@ class VaisalaPtu(Spoken):
     quantities: Mapping[str, Quantity | None] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
     echo: bool = True
-    form: str = FACTORY
+    form: str = FACTORY_FORM
     interval: float = 1.0
 
     def answer(self, request: bytes, now: float) -> Answer | None:
-        """Know the commands that reading needs; complain of all others."""
+        """Answer the commands that reading needs; answer all others as unknown."""
         text = request.decode("ascii", "replace").strip()
         echoed = self.echo
         answer = self._command(text, now)
@@ -46,7 +46,7 @@ class VaisalaPtu(Spoken):
         return Answer(request + b"\r\n" + answer.reply + prompt, answer.values, answer.delay)
 
     def unasked(self, now: float) -> Answer:
-        """Give the next line of the mode RUN."""
+        """Give the next line in RUN mode."""
         return self._send(now)
 
     def _command(self, text: str, now: float) -> Answer:  # noqa: C901, PLR0911  # one line for each command
@@ -69,7 +69,7 @@ class VaisalaPtu(Spoken):
                 self.echo = state.lower() == "on"
                 return Answer(f"Echo                : {state.upper()}\r\n".encode())
             case "FORM", "/":
-                self.form = FACTORY
+                self.form = FACTORY_FORM
                 return Answer(b"OK\r\n")
             case "FORM", ("" | "?"):
                 return Answer(f"{self._shown_form()}\r\n".encode())
@@ -105,33 +105,35 @@ class VaisalaPtu(Spoken):
         return "".join(f"{line}\r\n" for line in lines).encode()
 
     def _send(self, now: float) -> Answer:
-        out, values, width, decimals, unit = "", {}, 4, 1, ""
+        out, values, before_point, decimals, unit = "", {}, 4, 1, ""
         for item in re.findall(r'"[^"]*"|\S+', self.form):
             name = item.upper().replace("\\", "#")
             if item.startswith('"'):
                 out += item.strip('"')
             elif re.fullmatch(r"\d\.\d", item):
-                width, decimals = (int(part) for part in item.split("."))
+                before_point, decimals = (int(part) for part in item.split("."))
             elif name in UNITS:
                 unit = self.units[name]
-                room = width + 1 + decimals
-                digits = self._digits(name, now, decimals, room)
+                width = before_point + 1 + decimals
+                digits = self._digits(name, now, decimals, width)
                 values[NAMES[name]] = digits
-                out += (digits or "*" * room).rjust(room)
+                out += (digits or "*" * width).rjust(width)
             elif re.fullmatch(r"U\d?", name):
                 out += unit.ljust(int(name[1]))[: int(name[1])] if name[1:] else unit
             elif name.startswith("#"):
-                out += "".join(CONTROLS.get(one, "") for one in re.findall(r"#[RNT]+", name) for one in one[1:])
+                out += "".join(
+                    CONTROLS.get(letter, "") for codes in re.findall(r"#[RNT]+", name) for letter in codes[1:]
+                )
             elif name == "CS2":
                 out += f"{sum(out.encode()) % 256:02X}"
             else:
                 out += self.serial if name == "SN" else ""
         return Answer(out.encode(), values, 0.05)
 
-    def _digits(self, name: str, now: float, decimals: int, room: int) -> str | None:
+    def _digits(self, name: str, now: float, decimals: int, width: int) -> str | None:
         quantity = self.quantities.get(name)
         digits = "" if quantity is None else f"{quantity(now):.{decimals}f}"
-        return digits if 0 < len(digits) <= room else None
+        return digits if 0 < len(digits) <= width else None
 
 
 def vaisala_ptu(

@@ -1,1 +1,1 @@
-"""Simulated pressure."""
+"""Simulated pressure instruments."""

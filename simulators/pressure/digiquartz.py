@@ -1,4 +1,4 @@
-"""A Paroscientific Digiquartz barometer: one answer takes an integration, and a new question begins it anew.
+"""A Paroscientific Digiquartz barometer: each answer needs an integration, and a new question restarts it.
 
 Source: gas_calibrator captures of a real one (1.363 to 1.365 s in eight of eight exchanges; five of five questions
 repeated after 0.6 s got nothing); manual 8819-001.
@@ -17,8 +17,8 @@ from simulators.physics import Quantity, added, constant, noise, swing
 class Digiquartz(Spoken):
     """A barometer with its address and unit code (2: hPa).
 
-    EW opens the next command for writing. Of all settings only `UN=2` is simulated: the other unit codes are not in a
-    source that we could read, and a barometer that takes one must answer in that unit.
+    EW permits the next command to write. Of all settings only `UN=2` is simulated: the other unit codes are not in any
+    source that we have read, and a barometer that accepts one of them must answer in that unit.
     """
 
     serial: str = "SIM41234"
@@ -29,7 +29,7 @@ class Digiquartz(Spoken):
     head: str = "*0001"
 
     def answer(self, request: bytes, now: float) -> Answer | None:  # noqa: PLR0911  # one line for each command
-        """Answer what is addressed to this transducer; be silent for all else."""
+        """Answer what is addressed to this transducer; answer nothing else."""
         match = re.fullmatch(rb"\*(\d\d)(\d\d)(EW\*\1\2)?([A-Z][A-Z0-9]{1,2}(?:=\d)?)", request)
         if match is None or int(match[1]) not in {self.address, 99}:
             return None
@@ -42,24 +42,24 @@ class Digiquartz(Spoken):
                 self.every = self.integration
                 return Answer(b"", cancels=True)
             case "SN":
-                return self._say(f"SN={self.serial}")
+                return self._reply(f"SN={self.serial}")
             case "UN":
-                return self._say(f"UN={self.unit_code}")
-            case "UN=2" if match[3]:  # that a setting is answered like the question for it is a choice
+                return self._reply(f"UN={self.unit_code}")
+            case "UN=2" if match[3]:  # our choice: a setting is answered like the question for it
                 self.unit_code = 2
-                return self._say("UN=2")
+                return self._reply("UN=2")
             case "VR":
-                return self._say("VR=H1.00")
+                return self._reply("VR=H1.00")
             case _:
                 return None
 
     def unasked(self, now: float) -> Answer:
         """Give the next sample, as P4 asked for."""
         digits = f"{self.pressure(now):.3f}"
-        return replace(self._say(digits), values={"pressure": digits})
+        return replace(self._reply(digits), values={"pressure": digits})
 
-    def _say(self, text: str) -> Answer:
-        """Answer, and begin the integration anew."""
+    def _reply(self, text: str) -> Answer:
+        """Answer, and restart the integration."""
         return Answer(f"{self.head}{text}\r\n".encode(), cancels=True)
 
 

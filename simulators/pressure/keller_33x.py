@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 NAN = float("nan")
 PLACES = {0x0002: "pressure", 0x0008: "temperature", 0x0100: "pressure", 0x0102: "temperature"}
-"""P1 and TOB1 in both maps; CH0 is computed from them and no channel of ours."""
+"""P1 and TOB1 at both of their addresses; CH0 is computed from them, and we do not read it."""
 FIRMWARE = (0x0514, 0x0D01)
-"""Class 5, group 20, year 13, week 1: the example of F48. That the registers hold the same bytes is a choice."""
+"""Class 5, group 20, year 13, week 1: the example of F48. Our choice: the registers contain the same bytes."""
 
 
 @dataclass(slots=True)
@@ -33,26 +33,26 @@ class Keller33x:
 
     @property
     def places(self) -> Mapping[int, str]:
-        """Tell where P1 and TOB1 are."""
+        """Give the addresses of P1 and TOB1."""
         return PLACES
 
     def registers(self, now: float) -> Mapping[int, int]:
         """Give CH0, P1, P2, T, TOB1, TOB2 from register 0 on, and P1, TOB1 from 0x0100 on."""
         p1, tob1 = self.pressure(now), self.temperature(now)
         table: dict[int, int] = {}
-        for place, value in enumerate((p1, p1, NAN, NAN, tob1, NAN)):
-            table[2 * place], table[2 * place + 1] = single_high_first(value)
-        for place, value in enumerate((p1, tob1, NAN, NAN)):
-            table[0x100 + 2 * place], table[0x101 + 2 * place] = single_high_first(value)
+        for index, value in enumerate((p1, p1, NAN, NAN, tob1, NAN)):
+            table[2 * index], table[2 * index + 1] = single_high_first(value)
+        for index, value in enumerate((p1, tob1, NAN, NAN)):
+            table[0x100 + 2 * index], table[0x101 + 2 * index] = single_high_first(value)
         table[0x020E], table[0x020F] = FIRMWARE
         return table
 
     def values(self, now: float) -> Values:
-        """Give what P1 and TOB1 hold."""
+        """Give the digits of P1 and TOB1."""
         return {"pressure": digits_of(self.pressure(now)), "temperature": digits_of(self.temperature(now))}
 
 
-def keller_33x(serial: str, seed: str, *, bar: float = 0.97, celsius: float = 22.0) -> Keller33x:  # noqa: ARG001  # it tells no serial number
+def keller_33x(serial: str, seed: str, *, bar: float = 0.97, celsius: float = 22.0) -> Keller33x:  # noqa: ARG001  # it sends no serial number
     """Make a transmitter at about `bar`."""
     return Keller33x(
         added(constant(bar), swing(0.01, 300.0), noise(2e-5, seed)),

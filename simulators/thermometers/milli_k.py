@@ -1,4 +1,4 @@
-"""An Isotech milliK with one switch box before it.
+"""An Isotech milliK with one switch box connected to it.
 
 Source: milliK manual 923 issue 1.10, section 8.1; MSLNZ msl-equipment `isotech/millik.py` and its example session.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class MilliK(Spoken):
-    """A thermometer with a resistance at each channel."""
+    """A thermometer with a resistance on each channel."""
 
     serial: str = "SIM-P0004"
     box: str = "SIM-P2593"
@@ -27,8 +27,8 @@ class MilliK(Spoken):
     channel: str = "1"
 
     def answer(self, request: bytes, now: float) -> Answer | None:
-        """Follow a line of settings to its READ?; what was set stays set."""
-        said = None
+        """Obey a line of settings and answer its READ?; settings stay for later lines."""
+        reply = None
         for part in request.decode("ascii", "replace").upper().split(";"):
             match part.split():
                 case ["MILLIK:REMOTE"]:
@@ -36,19 +36,19 @@ class MilliK(Spoken):
                 case ["MILLIK:LOCAL"]:
                     self.remote = False
                 case ["MILL:LIST?"]:
-                    said = Answer(
+                    reply = Answer(
                         f"Isothermal Technology,millisKanner,{self.box},2.01\r".encode()
                         + f"Isothermal Technology,milliK,{self.serial},4.0.0\r".encode()
                     )
                 case ["SENSE:CHANNEL", number]:
                     self.channel = number
                 case ["READ?"] if self.channel in self.resistances:
-                    said = self._read(self.channel, now)
-        return said
+                    reply = self._read(self.channel, now)
+        return reply
 
     def _read(self, channel: str, now: float) -> Answer:
         digits = f"{self.resistances[channel](now):.5f}"
-        # At the front panel the instrument is slower; the factor is a guess, that it is slower is in the manual.
+        # In local mode the instrument is slower, as the manual says; the factor of 3 is a guess.
         delay = self.integration if self.remote else 3 * self.integration
         return Answer(f"{digits}\r".encode(), {f"resistance-{channel}": digits}, delay)
 

@@ -1,4 +1,4 @@
-"""A SCPI multimeter with a platinum thermometer on its four-wire ohms.
+"""A SCPI multimeter that measures a platinum thermometer with four wires, in ohms.
 
 Source: SCPI-1999 volumes 1 and 2 (READ?, FETCh?, FUNC?, SYST:ERR?, overload 9.9E37, -230 for data that are not there),
 IEEE 488.2 (compound questions).
@@ -18,7 +18,7 @@ OVERLOAD = "+9.90000000E+37"
 
 @dataclass(slots=True)
 class ScpiDmm(Spoken):
-    """A meter with a resistance at its terminals.
+    """A multimeter with a resistance at its terminals.
 
     It integrates twice `nplc` periods of 50 Hz, for auto-zero, and as long again with offset compensation.
     """
@@ -34,32 +34,32 @@ class ScpiDmm(Spoken):
     errors: deque[str] = field(default_factory=deque)
 
     def answer(self, request: bytes, now: float) -> Answer | None:
-        """Answer each question of a message; what is no question is taken or put into the error queue."""
-        said: list[str] = []
+        """Answer each question of a message; apply its settings; put what is unknown into the error queue."""
+        replies: list[str] = []
         values: dict[str, str | None] = {}
         delay = 0.0
         for part in request.decode("ascii", "replace").strip().upper().split(";"):
-            word = part.strip().lstrip(":")
-            if word == "READ?":
+            command = part.strip().lstrip(":")
+            if command == "READ?":
                 self.held = self._measured(now)
                 delay += (4 if self.compensated else 2) * self.nplc / 50
-            if word in {"READ?", "FETC?", "FETCH?"} and self.held:
-                said.append(self.held)
+            if command in {"READ?", "FETC?", "FETCH?"} and self.held:
+                replies.append(self.held)
                 values["resistance"] = None if self.held == OVERLOAD else self.held
-            elif word in {"FETC?", "FETCH?"}:
+            elif command in {"FETC?", "FETCH?"}:
                 self.errors.append('-230,"Data corrupt or stale"')
-            elif (answer := self._question(word)) is not None:
-                said.append(answer)
+            elif (answer := self._question(command)) is not None:
+                replies.append(answer)
             else:
-                self._set(word)
-        return Answer((";".join(said) + "\n").encode(), values, delay) if said else None
+                self._set(command)
+        return Answer((";".join(replies) + "\n").encode(), values, delay) if replies else None
 
     def _measured(self, now: float) -> str:
         ohms = self.resistance(now)
         return OVERLOAD if ohms > self.highest else f"{ohms:+.8E}"
 
-    def _set(self, word: str) -> None:
-        match word.split():
+    def _set(self, command: str) -> None:
+        match command.split():
             case ["*CLS"]:
                 self.errors.clear()
             case ["CONF:FRES", *_] | ["FUNC" | "SENS:FUNC", "'FRES'" | '"FRES"']:
@@ -73,8 +73,8 @@ class ScpiDmm(Spoken):
             case _:
                 self.errors.append('-113,"Undefined header"')
 
-    def _question(self, word: str) -> str | None:
-        match word:
+    def _question(self, command: str) -> str | None:
+        match command:
             case "SENS:FRES:NPLC?" | "FRES:NPLC?":
                 return f"{self.nplc:+.8E}"
             case "*IDN?":
@@ -96,7 +96,7 @@ def scpi_dmm(
     noise_ohm: float = 2e-5,
     nplc: float = 1.0,
 ) -> ScpiDmm:
-    """Make a meter whose thermometer lies in a bath of about `celsius`."""
+    """Make a multimeter whose thermometer is in a bath of about `celsius`."""
     bath = added(lambda _: celsius, swing(swing_k, 600.0))
     scatter = noise(noise_ohm, seed)
     return ScpiDmm(
