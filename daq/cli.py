@@ -1,4 +1,4 @@
-"""The command `daq`: what can be done, with an example each; the work is in `daq.commands`."""
+"""The command `daq`: its subcommands and their options, with an example each; the work is done in `daq.commands`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ Log = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, see configs/station.example.toml.")]
+StationFile = Annotated[Path, typer.Option("--config", help="Config of the station.")]
+From = Annotated[str | None, typer.Option("--from", help="From this UTC time on, as in 2026-11-24T08:00.")]
+To = Annotated[str | None, typer.Option("--to", help="Up to, not including, this UTC time.")]
+INSTALLED = Path("/etc/daq/station.toml")
 
 
 @app.command(epilog="Example: daq run /etc/daq/station.toml")
@@ -48,16 +52,16 @@ def bridge(
 @app.command(epilog="Example: make demo, or daq demo --seconds 10 --json")
 def demo(
     seconds: Annotated[
-        float | None, typer.Option(help="End after this time and say what became of every reading.")
+        float | None, typer.Option(help="End after this time and print how many readings were stored.")
     ] = None,
     as_json: Json = False,
     influx: Annotated[str | None, typer.Option(help="URL of an InfluxDB to use; token in DAQ_INFLUXDB_TOKEN.")] = None,
     database: Annotated[str, typer.Option(help="Bucket or database of --influx.")] = "daq",
     org: Annotated[str, typer.Option(help="Organisation of --influx.")] = "",
-    lab: Annotated[Path | None, typer.Option(help="Lab file; default: the seven instruments.")] = None,
+    lab: Annotated[Path | None, typer.Option(help="Lab file; default: the eight instruments.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep all files in this folder.")] = None,
 ) -> None:
-    """Show the whole road on this machine: simulated lab, broker, station, bridge and database."""
+    """Run the whole road on this machine: simulated lab, broker, station, bridge and database."""
     from daq.demo.whole_lab import DemoOptions, run_demo
 
     raise typer.Exit(run_demo(DemoOptions(seconds, as_json, influx, database, org, lab, keep)))
@@ -67,13 +71,13 @@ def demo(
 def simulate(
     lab: Annotated[Path, typer.Argument(metavar="LAB", help="Lab file, see configs/lab.simulated.toml.")],
     truth: Annotated[
-        Path | None, typer.Option(help="Write what was really sent to this file, one JSON object a line.")
+        Path | None, typer.Option(help="Write what was really sent to this file, one JSON object per line.")
     ] = None,
     station: Annotated[Path | None, typer.Option(help="Write the config of a station that reads this lab.")] = None,
     ports: Annotated[Path, typer.Option(help="Folder for the simulated serial ports.")] = Path("ports"),
     as_json: Json = False,
 ) -> None:
-    """Serve a simulated laboratory on real wires and say where each instrument listens, until Ctrl-C."""
+    """Simulate a laboratory on serial and TCP ports and print the address of each instrument, until Ctrl-C."""
     from daq.commands.simulate import simulate_command
 
     simulate_command(lab, truth, station, ports, as_json=as_json)
@@ -104,7 +108,7 @@ def drivers(
 @app.command(epilog="Example: daq read balance-1 --config /etc/daq/station.toml --raw")
 def read(
     instrument: Annotated[str, typer.Argument(help="Name of the instrument in the config.")],
-    config: Annotated[Path, typer.Option(help="Config of the station.")] = Path("/etc/daq/station.toml"),
+    config: StationFile = INSTALLED,
     raw: Annotated[bool, typer.Option("--raw", help="Show the bytes of the answer.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -116,20 +120,14 @@ def read(
 
 @app.command(epilog="Example: daq status --config /etc/daq/station.toml")
 def status(
-    config: Annotated[Path, typer.Option(help="Config of the station.")] = Path("/etc/daq/station.toml"),
+    config: StationFile = INSTALLED,
     as_json: Json = False,
     as_metrics: Annotated[bool, typer.Option("--metrics", help="Write it as OpenMetrics text.")] = False,
 ) -> None:
-    """Ask a running station how it is; exit 1 where it is offline or silent."""
+    """Show the status of a running station; exit 1 where it is offline or silent."""
     from daq.commands.status import status_command
 
     status_command(config, as_json=as_json, as_metrics=as_metrics)
-
-
-StationFile = Annotated[Path, typer.Option("--config", help="Config of the station.")]
-From = Annotated[str | None, typer.Option("--from", help="From this UTC time on, as in 2026-11-24T08:00.")]
-To = Annotated[str | None, typer.Option("--to", help="Up to, not including, this UTC time.")]
-INSTALLED = Path("/etc/daq/station.toml")
 
 
 @app.command(epilog="Example: daq verify --bridge /etc/daq/bridge.toml --from 2026-11-23")
@@ -140,7 +138,7 @@ def verify(
     end: To = None,
     as_json: Json = False,
 ) -> None:
-    """Hold a station's file against its hash chain, and its database against its file; exit 1 where they differ."""
+    """Check a station's file against its hash chain, and the database against the file; exit 1 where they differ."""
     from daq.commands.verify import verify_command
 
     verify_command(config, bridge, (start, end), as_json=as_json)
@@ -177,7 +175,7 @@ def quarantine(
 
 @app.command(name="reload", epilog="Example: daq reload --config /etc/daq/station.toml")
 def reload_config(config: StationFile = INSTALLED, as_json: Json = False) -> None:
-    """Let a running station take over its changed config; what has not changed reads on."""
+    """Make a running station apply its changed config; unchanged instruments are read without a pause."""
     from daq.commands.reload import reload_command
 
     reload_command(config, as_json=as_json)
@@ -198,8 +196,8 @@ def export(
     archive: Annotated[Path | None, typer.Option(help="Archive file of a bridge.")] = None,
     spool: Annotated[Path | None, typer.Option(help="Spool file of a stopped station: the rows that it keeps.")] = None,
     instrument: Annotated[str | None, typer.Option(help="This instrument only.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="From this UTC time on, as in 2026-11-24T08:00.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Up to, not including, this UTC time.")] = None,
+    start: From = None,
+    end: To = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default: standard output.")] = None,
 ) -> None:
     """Write readings as CSV: UTC stamps in nanoseconds, digits as the instrument sent them."""
@@ -218,5 +216,5 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 def main() -> None:
-    """Run the command; mistakes of a user end in words and an exit code, mistakes of a programmer in a traceback."""
+    """Run the command; a user's mistake ends with a message and an exit code, a programmer's with a traceback."""
     app()

@@ -1,7 +1,7 @@
 """The two config files, typed: what a station reads and where it sends, and where a bridge stores.
 
-Every mistake of a file is found in one go and named with file, table, key and what would be right. Secrets are never
-in a config: a password or token comes from a file, from systemd's credentials or from the environment.
+All mistakes of a file are found in one pass and reported with file, table, key and what would be right. Secrets are
+never in a config: a password or token comes from a file, from systemd's credentials or from the environment.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Table(BaseModel):
 class Tls(Table):
     """Certificates for the broker; verification cannot be switched off."""
 
-    ca: Path | None = Field(None, description="CA certificate; the system's own store when left out")
+    ca: Path | None = Field(None, description="CA certificate; left out: the certificates of the system")
     certificate: Path | None = Field(None, description="client certificate")
     key: Path | None = Field(None, description="key of the client certificate")
 
@@ -100,7 +100,7 @@ class Broker(Table):
         ["127.0.0.1:1883"], min_length=1, description='"host" or "host:port", in order of preference'
     )
     protocol: Literal["auto", "5", "3.1.1"] = Field(
-        "auto", description="auto: MQTT 5, or 3.1.1 where the broker knows no more"
+        "auto", description="auto: MQTT 5, or 3.1.1 where the broker does not support 5"
     )
     user: str | None = None
     password_file: Path | None = Field(
@@ -136,18 +136,21 @@ class SpoolTable(Table):
     """The queue on the disk of the station."""
 
     path: Path | None = Field(
-        None, description="SQLite file; default: spool.sqlite in systemd's state directory, else here"
+        None, description="SQLite file; default: spool.sqlite in systemd's state directory, else in the working folder"
     )
     keep: Duration = Field(30 * 86400.0, description="how long rows stay on this disk after the database has them")
     keep_waiting: Duration | None = Field(
-        None, description="give up what the database has not got after this time; left out: never for its age"
+        None,
+        description="drop records that the database has not confirmed after this time; left out: never for their age",
     )
     limit: Size = Field(2 * 2**30, ge=2**20, description="the file never grows beyond this; at least 1 MiB")
     when_full: Literal["drop_oldest", "refuse_new"] = Field(
-        "drop_oldest", description="what gives way at the limit: the oldest waiting records, or new ones"
+        "drop_oldest", description="which records are lost when the spool is full: the oldest waiting ones, or new ones"
     )
     alarm_after: Duration = Field(3600.0, description="raise an alarm when a record has waited for this long")
-    ballast: Size = Field(16 * 2**20, description='a file to give up when others have filled the disk; "0 MiB": none')
+    ballast: Size = Field(
+        16 * 2**20, description='size of a reserve file, deleted when other files have filled the disk; "0 MiB": none'
+    )
 
 
 class InstrumentTable(Table):
@@ -210,7 +213,9 @@ class InfluxTable(Table):
 class ArchiveTable(Table):
     """The embedded sink: one SQLite file with the same measurements, tags and fields."""
 
-    path: Path | None = Field(None, description="default: archive.sqlite in systemd's state directory, else here")
+    path: Path | None = Field(
+        None, description="default: archive.sqlite in systemd's state directory, else in the working folder"
+    )
 
 
 class BridgeConfig(Table):
@@ -228,7 +233,7 @@ class BridgeConfig(Table):
 def secret(path: Path | None, credential: str, variable: str) -> str | None:
     """Read a secret from `path`, else from systemd's credential of that name, else from the environment.
 
-    An empty file is no secret: a service whose broker asks for none needs the file all the same.
+    An empty file is no secret: the service needs the file even where its broker asks for no password.
     """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     given = path or (Path(folder) / credential if folder else None)
@@ -257,7 +262,7 @@ def load(path: Path, model: type[T]) -> T:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError([f"{path}: {line}" for line in explain(error, model)]) from error
+        raise ConfigError([f"{path}: {problem}" for problem in explain(error, model)]) from error
 
 
 _SECRETS = {
@@ -269,7 +274,7 @@ _SECRETS = {
 
 
 def explain(error: ValidationError, model: type[Table] | None = None) -> list[str]:
-    """Put each mistake that pydantic found into words: place, what is wrong, what would be right."""
+    """Describe each mistake that pydantic found: place, what is wrong, what would be right."""
     return [f"{_place(problem['loc'])}: {_advice(problem, model)}" for problem in error.errors()]
 
 
@@ -284,9 +289,9 @@ def _advice(problem: ErrorDetails, model: type[Table] | None) -> str:
         case "missing":
             return "missing"
         case "extra_forbidden" if key in _SECRETS:
-            return f"no secret belongs into a config; write it into a file and name that as {_SECRETS[key]}"
+            return f"a secret must not be in a config; write it into a file and name that as {_SECRETS[key]}"
         case "extra_forbidden":
-            known = _keys_beside(problem["loc"], model)
+            known = _keys_of_table(problem["loc"], model)
             near = difflib.get_close_matches(key, known, 1)
             return f'unknown; did you mean "{near[0]}"?' if near else f"unknown; known are {', '.join(known)}"
         case "literal_error":
@@ -295,7 +300,7 @@ def _advice(problem: ErrorDetails, model: type[Table] | None) -> str:
             return problem["msg"].removeprefix("Value error, ")
 
 
-def _keys_beside(location: tuple[int | str, ...], model: type[BaseModel] | None) -> list[str]:
+def _keys_of_table(location: tuple[int | str, ...], model: type[BaseModel] | None) -> list[str]:
     """Give the keys that the table of a mistake may have."""
     for part in location[:-1]:
         if model is None:

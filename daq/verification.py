@@ -1,4 +1,4 @@
-"""Holds what a station keeps against what a database has, record by record, and against the heads of its hash chain."""
+"""Compares the records that a station keeps with a database: record by record, and by the heads of the hash chain."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ArchiveFile:
 
 @dataclass
 class Tally:
-    """What a comparison has seen."""
+    """The counts of a comparison, and the differences that it found."""
 
     equal: int = 0
     waiting: int = 0
@@ -81,36 +81,37 @@ class Tally:
 async def compare(
     rows: Sequence[Row], stored: Ranges, quarantined: Ranges, station: str, epoch: str, database: Database
 ) -> Tally:
-    """Compare some rows, in order of number, with the points that a database has in their place."""
+    """Compare some rows, in order of number, with the points that a database has for them."""
     tally = Tally()
-    own = _own(rows, stored, quarantined, tally)
+    expected = _expected(rows, stored, quarantined, tally)
     kept = Ranges((row.seq, row.seq) for row in rows)
     for measurement in MEASUREMENTS:
-        stamps = [point.time for _, point in own.values() if point.measurement == measurement]
+        stamps = [point.time for _, point in expected.values() if point.measurement == measurement]
         if not stamps:
             continue
         for point in await database.points(measurement, station, min(stamps), max(stamps)):
-            if (mine := own.pop(_key(point), None)) is not None:
-                if difference := _difference(mine[1].fields, point.fields):
-                    tally.differences.append(Finding(mine[0], f"{_name(point)}: {difference}"))
+            if (match := expected.pop(_key(point), None)) is not None:
+                if difference := _difference(match[1].fields, point.fields):
+                    tally.differences.append(Finding(match[0], f"{_name(point)}: {difference}"))
                 else:
                     tally.equal += 1
             elif (
                 point.fields.get("epoch") == epoch and rows[0].seq <= (seq := int(point.fields["seq"])) <= rows[-1].seq
             ):
                 if seq in kept:
-                    continue  # the station has not heard yet that it is stored
+                    continue  # stored, but the acknowledgement has not reached the station yet
                 tally.differences.append(Finding(seq, f"{_name(point)}: only the database has it"))
     tally.differences += [
-        Finding(seq, f"{_name(point)}: missing in the database, which had confirmed it") for seq, point in own.values()
+        Finding(seq, f"{_name(point)}: missing in the database, which had confirmed it")
+        for seq, point in expected.values()
     ]
     tally.differences.sort(key=lambda one: one.seq)
     return tally
 
 
-def _own(rows: Sequence[Row], stored: Ranges, quarantined: Ranges, tally: Tally) -> dict[Key, tuple[int, Point]]:
+def _expected(rows: Sequence[Row], stored: Ranges, quarantined: Ranges, tally: Tally) -> dict[Key, tuple[int, Point]]:
     """Give the rows that the database should have; count the others."""
-    own: dict[Key, tuple[int, Point]] = {}
+    expected: dict[Key, tuple[int, Point]] = {}
     for row in rows:
         if row.seq in quarantined:
             tally.quarantined += 1
@@ -122,8 +123,8 @@ def _own(rows: Sequence[Row], stored: Ranges, quarantined: Ranges, tally: Tally)
             except NoLine as error:
                 tally.differences.append(Finding(row.seq, f"unreadable in the station's file: {error}"))
                 continue
-            own[_key(point)] = (row.seq, point)
-    return own
+            expected[_key(point)] = (row.seq, point)
+    return expected
 
 
 def _key(point: Point) -> Key:
@@ -135,15 +136,15 @@ def _name(point: Point) -> str:
     return " ".join([point.measurement, *filter(None, tags), f"at {point.time}"])
 
 
-def _difference(mine: Mapping[str, Value], theirs: Mapping[str, Value]) -> str:
-    for name in sorted({*mine, *theirs}):
-        if mine.get(name) != theirs.get(name):
-            return f"{name} is {mine.get(name)!r} at the station and {theirs.get(name)!r} in the database"
+def _difference(at_station: Mapping[str, Value], in_database: Mapping[str, Value]) -> str:
+    for name in sorted({*at_station, *in_database}):
+        if (here := at_station.get(name)) != (there := in_database.get(name)):
+            return f"{name} is {here!r} at the station and {there!r} in the database"
     return ""
 
 
 async def heads(database: Database, station: str, epoch: str) -> dict[int, str]:
-    """Give the heads of the hash chain that the station's heartbeats have left in the database, by record number."""
+    """Give the heads of the hash chain that the station's health records hold in the database, by record number."""
     found = await database.points("station", station, -(2**62), 2**62)
     return {
         int(point.fields["head_seq"]): str(point.fields["head"])

@@ -1,6 +1,6 @@
 """The embedded sink: one SQLite file with the measurements, tags and fields of the database, for a lab without one yet.
 
-A row is keyed by its series and stamp like a point of InfluxDB: writing it twice is writing it once.
+A row is keyed by its series and stamp like a point of InfluxDB: writing it twice leaves it once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS point (
 
 
 class Archive:
-    """The archive file of a bridge; has one writing thread, and any number of readers may open the file beside it."""
+    """The archive file of a bridge; one thread writes, and any number of readers may have the file open."""
 
     def __init__(self, path: Path) -> None:
         self.name = f"archive {path}"

@@ -1,8 +1,8 @@
-"""The InfluxDB sink: asks the server what it is, and writes at the path that this generation has.
+"""The InfluxDB sink: asks the server for its generation, and writes to the path of that generation.
 
-InfluxDB 1.8 and newer, 2, 3 and VictoriaMetrics take `/api/v2/write`, through influxdb-client's async writer with ready
-bytes. The 1.x that Debian and Ubuntu ship knows only `/write`. The client's batching writer is never used: after some
-minutes of trouble it throws batches away. The only importer of influxdb_client.
+InfluxDB 1.8 and newer, 2, 3 and VictoriaMetrics take `/api/v2/write`, through influxdb-client's async writer with
+encoded bytes. The 1.x that Debian and Ubuntu ship knows only `/write`. The client's batching writer is never used:
+after some minutes of failures it discards batches. The only importer of influxdb_client.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ WRITE_WITHIN = 30.0
 ASK_WITHIN = 5.0
 GZIP_LEVEL = 1
 """Lines of one kind become a tenth of their size at the lowest level; higher ones cost more than they save."""
-WORDS = 500
+ANSWER_LENGTH = 500
 """Characters of a server's answer that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a server is; `write_path` is the path that it takes lines at."""
+    """Which server it is; `write_path` is the path to which lines are written."""
 
     name: str
     version: str
@@ -45,7 +45,7 @@ class Generation:
 
 
 class InfluxDb:
-    """A database that takes line protocol; learns at the first write what it talks to."""
+    """A database that takes line protocol; finds out at the first write which server it is."""
 
     def __init__(self, table: InfluxTable) -> None:
         self.name = f"InfluxDB {table.url}"
@@ -57,7 +57,7 @@ class InfluxDb:
         self._client: InfluxDBClientAsync | None = None
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines; returns when the server has said 204."""
+        """Write all lines; returns when the server has answered 204."""
         if self.generation is None:
             await self._prepare()
         body = b"\n".join(lines)
@@ -74,7 +74,7 @@ class InfluxDb:
             self._client = InfluxDBClientAsync(
                 self._url, self._token or "", org=self._table.org or "-", timeout=round(WRITE_WITHIN * 1000)
             )
-            if self._table.compressed:  # the client's own gzip would hold up the event loop
+            if self._table.compressed:  # the client's own gzip would block the event loop
                 self._client.api_client.set_default_header("Content-Encoding", "gzip")  # type: ignore[no-untyped-call]
         elif self._table.create:
             await self.query(f'CREATE DATABASE "{self._table.database}"')
@@ -83,7 +83,7 @@ class InfluxDb:
         self.generation = found
 
     async def ask(self) -> Generation:
-        """Ask the server what it is; a 2xx of `/ping` alone proves nothing, its headers do."""
+        """Ask the server for its generation: the headers of `/ping` show it, a 2xx alone does not."""
         try:
             async with self._http().get(f"{self._url}/ping", timeout=aiohttp.ClientTimeout(ASK_WITHIN)) as answer:
                 version = answer.headers.get("X-Influxdb-Version", "").removeprefix("v")
@@ -91,7 +91,7 @@ class InfluxDb:
             async with self._http().get(f"{self._url}/health", timeout=aiohttp.ClientTimeout(ASK_WITHIN)) as answer:
                 healthy = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._url} does not answer: {_words(error)}") from error
+            raise Unavailable(f"{self._url} does not answer: {_reason(error)}") from error
         return _generation(version, build, healthy)
 
     async def _write_v2(self, client: InfluxDBClientAsync, body: bytes) -> None:
@@ -99,9 +99,9 @@ class InfluxDb:
             await client.write_api().write(self._table.database, record=body)
         except ApiException as error:
             retry = getattr(error, "retry_after", None)
-            raise _verdict(error.status or 0, str(error.body or error.reason), retry, self._table.database) from error
+            raise _error_of(error.status or 0, str(error.body or error.reason), retry, self._table.database) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._url}: {_words(error)}") from error
+            raise Unavailable(f"{self._url}: {_reason(error)}") from error
 
     async def _write_v1(self, body: bytes) -> None:
         address = f"{self._url}/write"
@@ -113,9 +113,9 @@ class InfluxDb:
             ) as answer:
                 if answer.status != 204:
                     retry = answer.headers.get("Retry-After")
-                    raise _verdict(answer.status, await answer.text(), retry, self._table.database)
+                    raise _error_of(answer.status, await answer.text(), retry, self._table.database)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._url}: {_words(error)}") from error
+            raise Unavailable(f"{self._url}: {_reason(error)}") from error
 
     async def query(self, influxql: str) -> list[dict[str, Any]]:
         """Ask in InfluxQL; gives the series as the server wrote them, stamps in nanoseconds."""
@@ -123,11 +123,11 @@ class InfluxDb:
         try:
             async with self._http().post(f"{self._url}/query", params=parameters, data={"q": influxql}) as answer:
                 if answer.status != 200:
-                    raise _verdict(answer.status, await answer.text(), None, self._table.database)
-                said = await answer.json()
+                    raise _error_of(answer.status, await answer.text(), None, self._table.database)
+                document = await answer.json()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._url}: {_words(error)}") from error
-        (result,) = said["results"]
+            raise Unavailable(f"{self._url}: {_reason(error)}") from error
+        (result,) = document["results"]
         if "error" in result:
             raise Refused(str(result["error"]))
         series: list[dict[str, Any]] = result.get("series", [])
@@ -146,7 +146,7 @@ class InfluxDb:
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
-            await self._client.close()  # type: ignore[no-untyped-call]  # the library left it untyped
+            await self._client.close()  # type: ignore[no-untyped-call]  # the library has no type for it
         if self._session is not None:
             await self._session.close()
 
@@ -154,7 +154,7 @@ class InfluxDb:
 def _generation(version: str, build: str, health: int) -> Generation:
     match = re.match(r"(\d+)\.(\d+)", version)
     if match is None:
-        # VictoriaMetrics names no version; whoever answers /health without one gets the newer path.
+        # VictoriaMetrics names no version; a server without one that answers /health gets the newer path.
         return Generation(
             "VictoriaMetrics or compatible", version or "?", "/api/v2/write" if health != 404 else "/write"
         )
@@ -163,22 +163,22 @@ def _generation(version: str, build: str, health: int) -> Generation:
     return Generation(f"InfluxDB{' ' + build if build else ''}", version, write_path)
 
 
-def _verdict(status: int, words: str, retry_after: object, database: str) -> SinkError:
-    """Put an answer other than 204 into the class that says what to do with the lines."""
-    said = f"{status} {' '.join(words.split())[:WORDS]}"
+def _error_of(status: int, message: str, retry_after: object, database: str) -> SinkError:
+    """Make the error of an answer other than 204; its class says what to do with the lines."""
+    answer = f"{status} {' '.join(message.split())[:ANSWER_LENGTH]}"
     if status in {400, 422}:
-        return Refused(said)
+        return Refused(answer)
     if status == 413:
-        return TooLarge(said)
+        return TooLarge(answer)
     if status in {401, 403}:
-        return Misconfigured(f"the database refuses the token: {said}")
+        return Misconfigured(f"the database refuses the token: {answer}")
     if status == 404:
-        return Misconfigured(f"there is no database or bucket {database!r}: {said}")
+        return Misconfigured(f"there is no database or bucket {database!r}: {answer}")
     seconds = (
         float(retry_after) if isinstance(retry_after, str | int | float) and str(retry_after).isdecimal() else None
     )
-    return Unavailable(f"the database cannot store now: {said}", seconds)
+    return Unavailable(f"the database cannot store now: {answer}", seconds)
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__

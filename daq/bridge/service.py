@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STUCK = 90.0
-"""Seconds without progress after which the watchdog is not fed any more: longer than any request to a database."""
+"""Seconds without progress after which the watchdog is not notified any more: longer than any database request."""
 
 
 def sink_of(config: BridgeConfig) -> Sink:
@@ -41,21 +41,21 @@ async def run_bridge(config: BridgeConfig) -> None:
     bridge = Bridge(sink, name, config.share or None, clock)
     try:
         async with stop_signals() as stop, asyncio.TaskGroup() as group:
-            road = group.create_task(stay_connected(config.broker, f"daq-bridge-{name}", bridge.serve))
-            beat = group.create_task(_feed_watchdog(bridge, clock))
+            work = group.create_task(stay_connected(config.broker, f"daq-bridge-{name}", bridge.serve))
+            watchdog = group.create_task(_notify_watchdog(bridge, clock))
             notify.ready(f"storing into {sink.name}")
             await stop.wait()
             notify.stopping()
-            for task in (road, beat):
+            for task in (work, watchdog):
                 task.cancel()
     finally:
         await sink.close()
     log.info("%d records stored, %d rejected", bridge.counters.stored, bridge.counters.rejected)
 
 
-async def _feed_watchdog(bridge: Bridge, clock: SystemClock) -> None:
+async def _notify_watchdog(bridge: Bridge, clock: SystemClock) -> None:
     while True:
-        # A bridge without work makes no progress and is well; one that holds batches must get on with them.
+        # A bridge without work makes no progress and is healthy; one that holds batches must make progress.
         if not bridge.counters.waiting_batches or clock.monotonic() - bridge.progress < STUCK:
             notify.watchdog()
         counters = bridge.counters

@@ -1,4 +1,4 @@
-"""Where lines end: the contract of a database, and how a refused batch is taken apart without losing its good lines."""
+"""Where lines are stored: the interface of a database, and how a refused batch is divided to save its good lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SinkError(Exception):
 
 
 class Unavailable(SinkError):
-    """Not now (time-out, lost link, 429, 5xx): keep the lines, try again after `retry_after` seconds or a back-off."""
+    """Not now (time-out, connection lost, 429, 5xx): keep the lines, retry after `retry_after` seconds or a pause."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class Refused(SinkError):
 
 
 class Misconfigured(SinkError):
-    """401, 403, 404: no line can be stored until a person has mended token, database or address."""
+    """401, 403, 404: no line can be stored until a person has corrected token, database or address."""
 
 
 class Sink(Protocol):
@@ -41,11 +41,11 @@ class Sink(Protocol):
         """Return when all lines are stored durably; raises a SinkError otherwise."""
 
     async def close(self) -> None:
-        """Give everything back; safe more than once."""
+        """Close all connections or files; may be called more than once."""
 
 
 async def store(sink: Sink, lines: Sequence[bytes], start: int = 0) -> dict[int, str]:
-    """Store every line that the sink will take; gives the places of those that it never will, with the sink's words.
+    """Store every line that the sink accepts; gives the places of those that it refuses, with the sink's message.
 
     Raises Unavailable or Misconfigured; then some lines may be stored, and all may be sent again.
     """

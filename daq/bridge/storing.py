@@ -1,6 +1,6 @@
 """Takes batches from MQTT, stores their lines, and acknowledges to the station what the database has. Keeps nothing.
 
-Any number of bridges may run, and any may die at any moment: a batch without acknowledgement comes again, and a line
+Any number of bridges may run, and any may fail at any moment: a batch without acknowledgement is sent again, and a line
 that is stored twice is stored once.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from daq.bridge.sink import Misconfigured, SinkError, Unavailable, store
 from daq.road.batch import Ack, Batch, Malformed, Rejection, station_of, topic
-from daq.road.line_check import strange_lines
+from daq.road.line_check import invalid_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,11 +31,13 @@ log = logging.getLogger(__name__)
 WRITE_LINES = 10_000
 """Lines in one request at most; large requests cost the database less for each line."""
 WAITING_BYTES = 64 * 2**20
-"""Batches that wait in memory for the database; beyond it the oldest go, and their stations send them again."""
+"""Bytes of batches that wait in memory; beyond it the oldest are discarded, and their stations send them again."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 PROOF_WITHIN = 3.0
+"""Seconds within which the message that proves shared subscriptions must arrive."""
 STATUS = 5.0
+"""Seconds between two publications of the status."""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Counters:
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of a batch: the places of the lines that were rejected, with the reason; the rest is stored."""
+    """The result of a batch: the places of the lines that were rejected, with the reason; the rest is stored."""
 
     batch: Batch
     rejected: dict[int, str]
@@ -72,15 +74,15 @@ class Verdict:
     @property
     def rejections(self) -> list[Rejection]:
         """The records that are rejected, in order."""
-        return [Rejection(self.batch.first + place, words) for place, words in sorted(self.rejected.items())]
+        return [Rejection(self.batch.first + place, reason) for place, reason in sorted(self.rejected.items())]
 
 
 def acknowledgements(verdicts: Iterable[Verdict], bridge: str) -> Iterator[tuple[str, Ack]]:
-    """Give each station what it is to be told, one acknowledgement for an epoch."""
-    told: defaultdict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    """Give the acknowledgements of each station, one for each epoch."""
+    of_epoch: defaultdict[tuple[str, str], list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
-        told[verdict.batch.station, verdict.batch.epoch].append(verdict)
-    for (station, epoch), some in told.items():
+        of_epoch[verdict.batch.station, verdict.batch.epoch].append(verdict)
+    for (station, epoch), some in of_epoch.items():
         stored = [pair for one in some for pair in one.stored]
         rejected = [rejection for one in some for rejection in one.rejections]
         yield station, Ack(epoch, stored, rejected, bridge)
@@ -109,7 +111,7 @@ class Bridge:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(connection))
             group.create_task(self._store(connection))
-            group.create_task(self._tell(connection))
+            group.create_task(self._repeat_status(connection))
             await self._subscribe(connection)
 
     async def _subscribe(self, connection: Connection) -> None:
@@ -121,7 +123,7 @@ class Bridge:
         log.info("bridge %s takes %s", self.name, pattern)
 
     async def _shares(self, connection: Connection) -> bool:
-        """Prove shared subscriptions by a message to ourselves: some brokers grant them and deliver nothing."""
+        """Prove shared subscriptions with a message to this bridge: some brokers grant them and deliver nothing."""
         if connection.shares:
             await connection.subscribe(f"$share/{self._share}-{self.name}/{self._probe}")
             await connection.publish(self._probe, b"proof", 1)
@@ -130,7 +132,7 @@ class Bridge:
                     await self._proof.wait()
         if not self._proof.is_set():
             log.warning(
-                "%s does not share subscriptions: run one bridge only, or name share = false",
+                "%s does not share subscriptions: run one bridge only, or set share = false",
                 connection.place,
             )
         return self._proof.is_set()
@@ -148,12 +150,12 @@ class Bridge:
                 batch = _batch_of(message)
             except Malformed as error:
                 self.counters.malformed += 1
-                log.warning("%s: thrown away, no batch of daq/1: %s", message.topic, error)
+                log.warning("%s: discarded, no batch of daq/1: %s", message.topic, error)
                 continue
-            self._keep(batch)
+            self._add(batch)
             self._arrived.set()
 
-    def _keep(self, batch: Batch) -> None:
+    def _add(self, batch: Batch) -> None:
         key = (batch.station, batch.epoch, batch.first)
         if (same := self._waiting.pop(key, None)) is not None:  # sent again while it waits here
             self._waiting_bytes -= _size(same)
@@ -171,13 +173,13 @@ class Bridge:
             while self._waiting:
                 batches = self._take()
                 self.counters.waiting_batches = len(self._waiting)
-                for station, ack in acknowledgements(await self._settled(batches), self.name):
+                for station, ack in acknowledgements(await self._settle(batches), self.name):
                     await connection.publish(topic(station, "ack"), ack.encode(), 1)
                     log.debug("%s %s: acknowledged %s", station, ack.epoch, ack.stored)
                 self.progress = self._clock.monotonic()
 
     def _take(self) -> list[Batch]:
-        """Take batches of all stations in turn, so that one that sends a backlog keeps nobody waiting."""
+        """Take batches of all stations in turn, so that a backlog of one does not delay the others."""
         turns: defaultdict[str, int] = defaultdict(int)
         order = []
         for key in self._waiting:
@@ -195,14 +197,14 @@ class Bridge:
             self._waiting_bytes -= _size(batch)
         return taken
 
-    async def _settled(self, batches: Sequence[Batch]) -> list[Verdict]:
-        """Store what is good of `batches`, however long the database needs; gives what became of each."""
-        verdicts = [Verdict(batch, strange_lines(batch)) for batch in batches]
+    async def _settle(self, batches: Sequence[Batch]) -> list[Verdict]:
+        """Store the good lines of `batches`, however long the database needs; gives the verdict on each batch."""
+        verdicts = [Verdict(batch, invalid_lines(batch)) for batch in batches]
         good = [(one, place) for one in verdicts for place in range(len(one.batch.lines)) if place not in one.rejected]
-        refused = await self._persist([one.batch.lines[place] for one, place in good]) if good else {}
-        for number, words in refused.items():
+        refused = await self._store_with_retries([one.batch.lines[place] for one, place in good]) if good else {}
+        for number, reason in refused.items():
             verdict, place = good[number]
-            verdict.rejected[place] = words
+            verdict.rejected[place] = reason
         for verdict in verdicts:
             self._count(verdict)
         return verdicts
@@ -211,16 +213,16 @@ class Bridge:
         batch, rejected = verdict.batch, verdict.rejected
         self.counters.stored += len(batch.lines) - len(rejected)
         self.counters.rejected += len(rejected)
-        for place, words in rejected.items():
-            log.error("%s record %d is rejected: %s", batch.station, batch.first + place, words)
+        for place, reason in rejected.items():
+            log.error("%s record %d is rejected: %s", batch.station, batch.first + place, reason)
 
-    async def _persist(self, lines: Sequence[bytes]) -> dict[int, str]:
+    async def _store_with_retries(self, lines: Sequence[bytes]) -> dict[int, str]:
         pause = FIRST_PAUSE
         while True:
             try:
                 refused = await store(self._sink, lines)
             except SinkError as error:
-                self._alarm(error)
+                self._note_failure(error)
                 wait = error.retry_after if isinstance(error, Unavailable) and error.retry_after is not None else pause
                 await self._clock.sleep_until(self._clock.monotonic() + wait * random.uniform(0.7, 1.0))  # noqa: S311  # spreads bridges
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -235,14 +237,14 @@ class Bridge:
             )
             return refused
 
-    def _alarm(self, error: SinkError) -> None:
+    def _note_failure(self, error: SinkError) -> None:
         state = "misconfigured" if isinstance(error, Misconfigured) else "waiting"
         if (state, str(error)) != (self.counters.state, self.counters.last_error):
             level = logging.ERROR if state == "misconfigured" else logging.WARNING
             log.log(level, "%s; nothing is acknowledged, the stations keep everything", error)
         self.counters.state, self.counters.last_error = state, str(error)
 
-    async def _tell(self, connection: Connection) -> None:
+    async def _repeat_status(self, connection: Connection) -> None:
         while True:
             self.counters.waiting_batches = len(self._waiting)
             status = {"bridge": self.name, "at_ns": self._clock.utc_ns()} | asdict(self.counters)

@@ -1,4 +1,4 @@
-"""`daq check`: every mistake of a config, in words."""
+"""`daq check`: every mistake of a config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_command(paths: list[Path], *, as_json: bool) -> None:
-    """Check each file as what it is; exit 78 where one has a mistake."""
+    """Check each file as config of a station or of a bridge; exit 78 where one has a mistake."""
     found = {str(path): _problems(path) for path in paths}
     if as_json:
         sys.stdout.write(

@@ -1,4 +1,4 @@
-"""`daq drivers`: which instruments can be read, over which wires, with which options."""
+"""`daq drivers`: which instruments can be read, over which links, with which options."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COLUMNS = [
     "time", "time_ns", "station", "instrument", "channel", "quantity", "value", "unit", "status", "status_name",
     "identified", "simulated", "clock", "clock_at_ns", "text", "rtt_ms", "epoch", "seq",
 ]  # fmt: skip
-EVER = (-(2**63), 2**63 - 1)
+ALL_TIME = (-(2**63), 2**63 - 1)
 
 
 def export_command(
@@ -38,7 +38,7 @@ def export_command(
     """Write the readings of a span as CSV."""
     if (archive is None) == (spool is None):
         fail("name either --archive FILE or --spool FILE", 2)
-    start, end = span_of(span, EVER)
+    start, end = span_of(span, ALL_TIME)
     try:
         with ExitStack() as stack:
             found = (
@@ -80,7 +80,7 @@ def _row(point: Point) -> list[object]:
 
 @contextmanager
 def _spooled(path: Path, start: int, end: int) -> Iterator[Iterator[Point]]:
-    """Give the kept readings of a spool that nobody else has open: a spool has exactly one owner."""
+    """Give the kept readings of a spool that no other process has open: a spool has exactly one owner."""
     if not path.is_file():
         raise FileNotFoundError(path)
     with path.with_name(path.name + ".lock").open("a") as lock:

@@ -1,4 +1,4 @@
-"""How a command ends where it cannot go on: in words on standard error, and with the exit code that says why."""
+"""How a command fails: with a message on standard error, and an exit code for the kind of failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = 78
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
-    """Say what is wrong and end."""
+    """Print what is wrong and exit."""
     for line in message.splitlines():
         sys.stderr.write(f"daq: {line}\n")
     sys.exit(code)
@@ -25,7 +25,7 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """End with every mistake of a config and exit code 78."""
+    """Print every mistake of a config and exit with 78."""
     try:
         yield
     except ConfigError as error:

@@ -12,11 +12,11 @@ _STATION = {
     "stored": "Records that the database has confirmed.",
     "spooled": "Records that wait in the spool.",
     "quarantined": "Records in quarantine, each with a reason.",
-    "dropped": "Records that were given up before the database had them.",
+    "dropped": "Records that were dropped before the database had them.",
 }
 _SPOOL = {
-    "used_bytes": "Bytes of the spool file that hold something.",
-    "waiting_bytes": "Bytes of the spool file that hold what waits.",
+    "used_bytes": "Bytes of the spool file in use.",
+    "waiting_bytes": "Bytes of the spool file that hold waiting records.",
     "limit_bytes": "Bytes that the spool file never exceeds.",
     "capacity_bytes": "Bytes that it can have: its limit, or less where the disk has less.",
     "full_in_s": "Seconds until the spool is full if nothing were stored.",
@@ -26,43 +26,43 @@ _INSTRUMENT = {
     "readings": "Readings that were taken.",
     "errors": "Answers that failed or could not be read.",
     "missed": "Readings that were not taken.",
-    "restarts": "Times that it was followed anew because it made no progress.",
+    "restarts": "Times that its follower was started again because it made no progress.",
 }
 
 
-def openmetrics(said: Mapping[str, Any], *, online: bool) -> str:
-    """Write a status as text; a station that is not heard of gives `daq_up 0` alone. Source: OpenMetrics 1.0."""
-    station = f'station="{_escaped(said["station"])}"'
-    lines = [*_gauge("daq_up", "Whether the station is heard of.", [(station, int(online))])]
+def openmetrics(status: Mapping[str, Any], *, online: bool) -> str:
+    """Write a status as text; a station that is offline or silent gives only `daq_up 0`. Source: OpenMetrics 1.0."""
+    station = f'station="{_escaped(status["station"])}"'
+    lines = [*_gauge("daq_up", "Whether the station is online.", [(station, int(online))])]
     if online:
-        lines += _numbers(said, station)
+        lines += _numbers(status, station)
     return "\n".join([*lines, "# EOF", ""])
 
 
-def _numbers(said: Mapping[str, Any], station: str) -> Iterator[str]:
-    for name, words in _STATION.items():
-        yield from _gauge(f"daq_{name}_records", words, [(station, said[name])])
-    unaccounted = said["acquired"] - said["stored"] - said["spooled"] - said["quarantined"] - said["dropped"]
-    words = "acquired - stored - spooled - quarantined - dropped: anything but 0 is a lost record."
-    yield from _gauge("daq_unaccounted_records", words, [(station, unaccounted)])
-    for name, words in _SPOOL.items():
-        if said["spool"][name] is not None:
-            yield from _gauge(f"daq_spool_{name}", words, [(station, said["spool"][name])])
-    synchronised = said["clock"]["synchronised"]
+def _numbers(status: Mapping[str, Any], station: str) -> Iterator[str]:
+    for name, help_text in _STATION.items():
+        yield from _gauge(f"daq_{name}_records", help_text, [(station, status[name])])
+    unaccounted = status["acquired"] - status["stored"] - status["spooled"] - status["quarantined"] - status["dropped"]
+    help_text = "acquired - stored - spooled - quarantined - dropped: anything but 0 is a lost record."
+    yield from _gauge("daq_unaccounted_records", help_text, [(station, unaccounted)])
+    for name, help_text in _SPOOL.items():
+        if status["spool"][name] is not None:
+            yield from _gauge(f"daq_spool_{name}", help_text, [(station, status["spool"][name])])
+    synchronised = status["clock"]["synchronised"]
     if synchronised is not None:
-        words = "Whether the wall clock follows a time server."
-        yield from _gauge("daq_clock_synchronised", words, [(station, int(synchronised))])
-    for name, words in _INSTRUMENT.items():
+        help_text = "Whether the wall clock follows a time server."
+        yield from _gauge("daq_clock_synchronised", help_text, [(station, int(synchronised))])
+    for name, help_text in _INSTRUMENT.items():
         rows = [
             (f'{station},instrument="{_escaped(instrument)}"', one[name])
-            for instrument, one in said["instruments"].items()
+            for instrument, one in status["instruments"].items()
         ]
-        yield from _gauge(f"daq_instrument_{name}", words, rows)
+        yield from _gauge(f"daq_instrument_{name}", help_text, rows)
 
 
-def _gauge(name: str, words: str, rows: list[tuple[str, float]]) -> Iterator[str]:
+def _gauge(name: str, help_text: str, rows: list[tuple[str, float]]) -> Iterator[str]:
     yield f"# TYPE {name} gauge"
-    yield f"# HELP {name} {words}"
+    yield f"# HELP {name} {help_text}"
     for labels, value in rows:
         yield f"{name}{{{labels}}} {value}"
 

@@ -31,7 +31,7 @@ def quarantine_command(config_path: Path, show: int | None, send: str | None, *,
             if wanted is not None:
                 count = spool.release(*wanted)
                 when = "they are being sent" if spool.running else "they are sent when the station runs again"
-                _say({"released": count}, f"{count} records taken out of quarantine; {when}", as_json=as_json)
+                _print({"released": count}, f"{count} records taken out of quarantine; {when}", as_json=as_json)
                 if not count:
                     sys.exit(1)
                 return
@@ -62,8 +62,8 @@ def _range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def _say(facts: dict[str, int], words: str, *, as_json: bool) -> None:
-    sys.stdout.write((json.dumps(facts) if as_json else words) + "\n")
+def _print(result: dict[str, int], text: str, *, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(result) if as_json else text) + "\n")
 
 
 def _time(nanoseconds: int) -> str:

@@ -1,4 +1,4 @@
-"""How a command gets at a spool: by asking the station that owns it, or, where none runs, by opening the file."""
+"""How a command reaches a spool: by asking the station that owns it, or, where none runs, by opening the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reach(Protocol):
         """Give where the chain begins and ends, and the ranges that are stored."""
 
     def rows(self, after: int, start: int, end: int) -> list[Row]:
-        """Give the next kept rows behind number `after` with stamps of a span (UTC ns)."""
+        """Give the next kept rows after number `after` with stamps of a span (UTC ns)."""
 
 
 class Asked:
@@ -64,17 +64,19 @@ class Asked:
 
     def bounds(self) -> tuple[Bounds, list[tuple[int, int]]]:
         """Ask for the ends of the chain."""
-        said = control.ask(self._path, "bounds")
-        dropped = [(first, last, bytes.fromhex(link) if link else None) for first, last, link in said["dropped"]]
-        start_digest, head_digest = bytes.fromhex(said["start_digest"]), bytes.fromhex(said["head_digest"])
-        bounds = Bounds(said["epoch"], said["start"], start_digest, said["head"], head_digest, dropped)
-        return bounds, [(first, last) for first, last in said["stored"]]
+        answer = control.ask(self._path, "bounds")
+        dropped = [
+            (first, last, bytes.fromhex(digest) if digest else None) for first, last, digest in answer["dropped"]
+        ]
+        start_digest, head_digest = bytes.fromhex(answer["start_digest"]), bytes.fromhex(answer["head_digest"])
+        bounds = Bounds(answer["epoch"], answer["start"], start_digest, answer["head"], head_digest, dropped)
+        return bounds, [(first, last) for first, last in answer["stored"]]
 
     def rows(self, after: int, start: int, end: int) -> list[Row]:
         """Ask for the next rows."""
         return [
-            Row(seq, at, line.encode("latin-1"), crc, bytes.fromhex(link) if link else None)
-            for seq, at, line, crc, link in control.ask(self._path, "rows", after=after, start=start, end=end)["rows"]
+            Row(seq, at, line.encode("latin-1"), crc, bytes.fromhex(digest) if digest else None)
+            for seq, at, line, crc, digest in control.ask(self._path, "rows", after=after, start=start, end=end)["rows"]
         ]
 
 
@@ -119,16 +121,15 @@ def spool_of(config: StationConfig) -> Path:
 
 @contextmanager
 def reach(spool: Path) -> Iterator[Reach]:
-    """Get at the spool at `spool`; FileNotFoundError where there is none, SpoolError where it cannot be opened."""
+    """Reach the spool at `spool`; FileNotFoundError where there is none, SpoolError where it cannot be opened."""
     if not spool.exists():
         raise FileNotFoundError(spool)
     place = control.socket_of(spool)
     if control.runs(place):
         yield Asked(place)
         return
-    file = SpoolFile(
-        spool, 2**40, may_begin_epoch=False
-    )  # a limit is the station's affair: nothing is written here that grows
+    # The limit only matters to the station: nothing that is written here makes the file grow.
+    file = SpoolFile(spool, 2**40, may_begin_epoch=False)
     try:
         yield Opened(file)
     finally:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from daq.commands.failing import config_errors, fail
-from daq.station.installation import load_station, wire
+from daq.station.installation import instrument_of, load_station
 from drivers.errors import InstrumentError, Unreadable
 from drivers.links import Wires
 
@@ -41,7 +41,7 @@ def read_command(name: str, path: Path, *, raw: bool, as_json: bool) -> None:
 
 async def _read(name: str, table: InstrumentTable) -> tuple[Instrument[Any], list[Answer]]:
     wires = Wires()
-    instrument = wire(name, table, wires)
+    instrument = instrument_of(name, table, wires)
     try:
         return instrument, [await instrument.read(poll) for poll in instrument.driver.polls]
     finally:

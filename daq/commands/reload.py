@@ -1,4 +1,4 @@
-"""`daq reload`: a running station takes over what has changed in its config; a wrong config changes nothing."""
+"""`daq reload`: a running station applies the changes of its config; a wrong config changes nothing."""
 
 from __future__ import annotations
 

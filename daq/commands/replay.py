@@ -21,13 +21,13 @@ from daq.station.installation import load_station
 if TYPE_CHECKING:
     from pathlib import Path
 
-EVER = (-(2**62), 2**62)
+ALL_TIME = (-(2**62), 2**62)
 LOOK_EVERY = 0.5
 
 
 def replay_command(config_path: Path, span: tuple[str | None, str | None], *, wait: bool, as_json: bool) -> None:
     """Send a span again and, while the station runs, wait until the database has it."""
-    start, end = span_of(span, EVER)
+    start, end = span_of(span, ALL_TIME)
     with config_errors():
         config = load_station(config_path)
     path = spool_of(config)
@@ -50,18 +50,18 @@ def replay_command(config_path: Path, span: tuple[str | None, str | None], *, wa
 
 
 def _follow(path: Path, count: int) -> int:
-    """Show how the waiting records become fewer; gives how many are left."""
+    """Show how many records still wait; gives how many are left at the end."""
     console = Console(stderr=True)
     columns = (TextColumn("records"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("records", total=count)
-        calm = 0
+        rounds_at_rate = 0
         while True:
             status: dict[str, Any] = control.ask(control.socket_of(path), "status")["status"]
             left = int(status["spooled"])
             progress.update(task, completed=max(0, count - left))
-            # New records come all the time: the backlog is gone when only these wait.
-            calm = calm + 1 if left <= max(100.0, 2 * status["spool"]["records_per_s"]) else 0
-            if calm == 2:
+            # New records come all the time: the backlog is sent when only these wait, twice in a row.
+            rounds_at_rate = rounds_at_rate + 1 if left <= max(100.0, 2 * status["spool"]["records_per_s"]) else 0
+            if rounds_at_rate == 2:
                 return left
             time.sleep(LOOK_EVERY)

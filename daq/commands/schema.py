@@ -10,7 +10,7 @@ from daq.config import BridgeConfig, StationConfig
 
 
 def schema_command(kind: Literal["station", "bridge"]) -> None:
-    """Print it."""
+    """Print the schema."""
     model = StationConfig if kind == "station" else BridgeConfig
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | model.model_json_schema()
     sys.stdout.write(json.dumps(schema, indent=2) + "\n")

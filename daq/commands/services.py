@@ -1,4 +1,4 @@
-"""`daq run` and `daq bridge`: start a service and turn what it dies of into words and an exit code."""
+"""`daq run` and `daq bridge`: start a service; an error that ends it becomes a message and an exit code."""
 
 from __future__ import annotations
 

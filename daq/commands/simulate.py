@@ -1,4 +1,4 @@
-"""`daq simulate`: a simulated laboratory on real wires."""
+"""`daq simulate`: a simulated laboratory on serial and TCP ports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _serve(lab: Lab, station: Path | None, *, as_json: bool) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole: whoever waits for it sees all of it or nothing."""
+    """Replace a file as a whole: a reader sees all of it or nothing."""
     draft = path.with_name(path.name + ".new")
     draft.write_text(text)
     draft.replace(path)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from daq.commands.failing import fail
 
 
-def span_of(texts: tuple[str | None, str | None], ever: tuple[int, int]) -> tuple[int, int]:
-    """Give start and end in UTC nanoseconds, `ever` where one is left out; ends with exit 2 where it is none."""
-    start, end = (default if text is None else _instant(text) for text, default in zip(texts, ever, strict=True))
+def span_of(texts: tuple[str | None, str | None], all_time: tuple[int, int]) -> tuple[int, int]:
+    """Give start and end in UTC nanoseconds, `all_time` where one is left out; exit 2 where it is not a span."""
+    start, end = (default if text is None else _instant(text) for text, default in zip(texts, all_time, strict=True))
     if start >= end:
         fail(f"--from {texts[0]} is not before --to {texts[1]}", 2)
     return start, end

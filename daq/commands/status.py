@@ -1,4 +1,4 @@
-"""`daq status`: how a running station is, as it says itself over MQTT."""
+"""`daq status`: the status of a running station, as it publishes it over MQTT."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ANSWERS_WITHIN = 5.0
 STALE = 20.0
-"""A station says how it is every 2 s; one that has not for this long is not well, whatever its last word was."""
+"""Seconds after which a status is too old, whatever it says: a station publishes one every 2 s."""
 
 
 def status_command(path: Path, *, as_json: bool, as_metrics: bool = False) -> None:
@@ -34,23 +34,23 @@ def status_command(path: Path, *, as_json: bool, as_metrics: bool = False) -> No
     with config_errors():
         config = load_station(path)
     try:
-        said = asyncio.run(_ask(config))
+        status = asyncio.run(_ask(config))
     except (BrokerError, TimeoutError) as error:
         fail(str(error) or f"station {config.station}: nothing known at the broker; was it ever started?")
-    age = time.time() - said.get("at_ns", 0) / 1e9
-    offline = said.get("state") == "offline" or age > STALE
+    age = time.time() - status.get("at_ns", 0) / 1e9
+    offline = status.get("state") == "offline" or age > STALE
     if as_metrics:
-        sys.stdout.write(openmetrics(said, online=not offline and "acquired" in said))
+        sys.stdout.write(openmetrics(status, online=not offline and "acquired" in status))
     elif as_json:
-        sys.stdout.write(json.dumps(said | {"age_s": round(age, 1)}) + "\n")
+        sys.stdout.write(json.dumps(status | {"age_s": round(age, 1)}) + "\n")
     else:
-        _show(said, age, offline=offline)
+        _show(status, age, offline=offline)
     if offline:
         sys.exit(1)
 
 
 async def _ask(config: StationConfig) -> dict[str, Any]:
-    broken: Exception = TimeoutError()
+    failure: Exception = TimeoutError()
     for host in config.broker.addresses:
         for version in (5, 4):
             try:
@@ -58,29 +58,30 @@ async def _ask(config: StationConfig) -> dict[str, Any]:
                     await connection.subscribe(topic(config.station, "status"))
                     async with asyncio.timeout(ANSWERS_WITHIN):
                         async for message in connection.messages():
-                            said: dict[str, Any] = json.loads(message.payload)
-                            return said
+                            status: dict[str, Any] = json.loads(message.payload)
+                            return status
             except (BrokerError, TimeoutError) as error:
-                broken = error
-    raise broken
+                failure = error
+    raise failure
 
 
-def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
+def _show(status: dict[str, Any], age: float, *, offline: bool) -> None:
     console = Console()
-    if "acquired" not in said:
-        console.print(f"station {said.get('station')} is offline", markup=False)
+    if "acquired" not in status:
+        console.print(f"station {status.get('station')} is offline", markup=False)
         return
-    state = f"silent for {age:.0f} s" if offline and said["state"] != "offline" else said["state"]
+    state = f"silent for {age:.0f} s" if offline and status["state"] != "offline" else status["state"]
     console.print(
-        f"station {said['station']} on {said['host']}: {state}, up {said['uptime_s']:.0f} s, daq {said['version']}",
+        f"station {status['station']} on {status['host']}: {state}, "
+        f"up {status['uptime_s']:.0f} s, daq {status['version']}",
         markup=False,
     )
     console.print(
-        "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(**said)
-        + (f" + dropped {said['dropped']}" if said["dropped"] else ""),
+        "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(**status)
+        + (f" + dropped {status['dropped']}" if status["dropped"] else ""),
         markup=False,
     )
-    _show_spool(said, console)
+    _show_spool(status, console)
     table = Table(
         "instrument",
         "state",
@@ -93,7 +94,7 @@ def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
         box=None,
         header_style="bold",
     )
-    for name, one in said["instruments"].items():
+    for name, one in status["instruments"].items():
         last = f"{time.time() - one['last_at_ns'] / 1e9:.1f} s ago" if one["last_at_ns"] else "-"
         table.add_row(
             name,
@@ -106,8 +107,8 @@ def _show(said: dict[str, Any], age: float, *, offline: bool) -> None:
     console.print(table)
 
 
-def _show_spool(said: dict[str, Any], console: Console) -> None:
-    spool, backfill = said["spool"], said["backfill"]
+def _show_spool(status: dict[str, Any], console: Console) -> None:
+    spool, backfill = status["spool"], status["backfill"]
     full = f", full in {in_words(spool['full_in_s'])} if nothing were stored" if spool["full_in_s"] else ""
     fill = 100 * spool["waiting_bytes"] / max(1, spool["capacity_bytes"])
     console.print(f"spool {fill:.1f} % full{full}; {spool['records_per_s']:g} records/s", markup=False)

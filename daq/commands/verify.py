@@ -35,14 +35,15 @@ if TYPE_CHECKING:
     from daq.spool.chain import Bounds, Row
     from daq.verification import Database
 
-EVER = (-(2**62), 2**62)
+ALL_TIME = (-(2**62), 2**62)
 SHOWN = 20
 AT_ONCE = 20_000
+"""Rows that are compared with one question to the database, about."""
 
 
 @dataclass
 class Report:
-    """What was looked at, and what does not fit."""
+    """What was checked, and what is wrong."""
 
     station: str
     epoch: str = ""
@@ -57,8 +58,8 @@ class Report:
 def verify_command(
     config_path: Path, bridge_path: Path | None, span: tuple[str | None, str | None], *, as_json: bool
 ) -> None:
-    """Verify and say; exit 1 where anything does not fit."""
-    start, end = span_of(span, EVER)
+    """Verify and report; exit 1 where anything is wrong."""
+    start, end = span_of(span, ALL_TIME)
     with config_errors():
         config = load_station(config_path)
         bridge = load(bridge_path, BridgeConfig) if bridge_path else None
@@ -88,19 +89,19 @@ async def _verify(config: StationConfig, bridge: BridgeConfig | None, spool: Rea
             database = Influx(influx)
         elif bridge is not None:
             database = ArchiveFile(bridge.archive.path or state_folder() / "archive.sqlite")
-        witnesses = await heads(database, config.station, bounds.epoch) if database is not None else {}
+        stored_heads = await heads(database, config.station, bounds.epoch) if database is not None else {}
         quarantined = Ranges((one["seq"], one["seq"]) for one in spool.quarantine())
         with _progress() as progress:
             task = progress.add_task("records", total=bounds.head - bounds.start)
-            walk = _Walk(bounds, witnesses, report)
+            chain_check = _ChainCheck(bounds, stored_heads, report)
             for rows in _all_rows(spool, bounds):
-                walk.look_at(rows)
+                chain_check.check(rows)
                 inside = [row for row in rows if span[0] <= row.at < span[1]]
                 if database is not None and inside:
                     found = await compare(inside, Ranges(stored), quarantined, config.station, bounds.epoch, database)
                     _add(report.tally, found)
                 progress.update(task, completed=rows[-1].seq - bounds.start)
-            walk.end()
+            chain_check.end()
             progress.update(task, completed=bounds.head - bounds.start)
     finally:
         if influx is not None:
@@ -108,36 +109,36 @@ async def _verify(config: StationConfig, bridge: BridgeConfig | None, spool: Rea
     return report
 
 
-class _Walk:
-    """Follows the chain over one piece of rows after another."""
+class _ChainCheck:
+    """Checks the chain piece by piece."""
 
-    def __init__(self, bounds: Bounds, witnesses: dict[int, str], report: Report) -> None:
+    def __init__(self, bounds: Bounds, stored_heads: dict[int, str], report: Report) -> None:
         self._bounds = bounds
-        self._witnesses = witnesses
+        self._stored_heads = stored_heads
         self._report = report
         self._before = (bounds.start, bounds.start_digest)
 
-    def look_at(self, rows: list[Row]) -> None:
-        """Check checksums, links, and the heads that others have kept."""
+    def check(self, rows: list[Row]) -> None:
+        """Check checksums, digests, and the heads that the database has."""
         self._report.rows += len(rows)
         for row in rows:
             if not row.whole:
                 self._report.findings.append(Finding(row.seq, "changed: its checksum does not fit"))
-            if (witness := self._witnesses.get(row.seq)) is not None:
+            if (stored_head := self._stored_heads.get(row.seq)) is not None:
                 self._report.heads += 1
-                if row.digest is None or row.digest.hex() != witness:
+                if row.digest is None or row.digest.hex() != stored_head:
                     text = "the database has kept another head of the chain: this or an earlier record was changed"
                     self._report.findings.append(Finding(row.seq, text))
         inside = [row for row in rows if row.seq > self._bounds.start]
         if inside:
             self._follow(inside, inside[-1].seq, inside[-1].digest or b"")
 
-    def _follow(self, rows: list[Row], head: int, link: bytes) -> None:
+    def _follow(self, rows: list[Row], head: int, head_digest: bytes) -> None:
         epoch, dropped = self._bounds.epoch, self._bounds.dropped
-        piece = chain.Bounds(epoch, *self._before, head, link, dropped)
+        piece = chain.Bounds(epoch, *self._before, head, head_digest, dropped)
         known = {one.seq for one in self._report.findings}
         self._report.findings += [one for one in chain.check(rows, piece) if one.seq not in known]
-        self._before = (head, link)
+        self._before = (head, head_digest)
 
     def end(self) -> None:
         """Check that the last row is the head."""
@@ -147,12 +148,12 @@ class _Walk:
 
 
 def _all_rows(spool: Reach, bounds: Bounds) -> Iterator[list[Row]]:
-    """Give all rows up to the head, some ten thousand at once: each question to the database costs."""
+    """Give all rows up to the head, `AT_ONCE` at a time: each question to the database takes time."""
     gathered: list[Row] = []
     after = 0
-    while rows := spool.rows(after, *EVER):
+    while rows := spool.rows(after, *ALL_TIME):
         after = rows[-1].seq
-        gathered += [row for row in rows if row.seq <= bounds.head]  # what came meanwhile is for the next time
+        gathered += [row for row in rows if row.seq <= bounds.head]  # later rows came meanwhile
         if len(gathered) >= AT_ONCE or after >= bounds.head:
             if gathered:
                 yield gathered

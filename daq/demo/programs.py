@@ -16,7 +16,7 @@ def cache_folder() -> Path:
 
 
 def find(*names: str) -> Path | None:
-    """Find a program by one of its names: on PATH, in the places of a system's daemons, then in the cache folder."""
+    """Find a program by one of its names: on PATH, in the folders of system daemons, then in the cache folder."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     for name in names:
         if found := shutil.which(name, path=places):
@@ -29,8 +29,8 @@ def find(*names: str) -> Path | None:
 
 def version_of(program: Path, *arguments: str) -> str:
     """Ask a program for its version; empty where it gives none."""
-    said = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603  # found by us
-    match = re.search(r"\d+\.\d+(?:\.\d+)?[\w.~-]*", said.stdout + said.stderr)
+    finished = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603  # found by us
+    match = re.search(r"\d+\.\d+(?:\.\d+)?[\w.~-]*", finished.stdout + finished.stderr)
     return match[0] if match else ""
 
 

@@ -1,7 +1,7 @@
 """Runs mosquitto and the databases as children, for the demo and for the tests.
 
-Each server listens on a free port of 127.0.0.1, keeps its files in a folder that the caller gives, and dies with the
-process that started it.
+Each server listens on a free port of 127.0.0.1, keeps its files in a folder that the caller gives, and is killed
+when the process that started it ends.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Server:
     name = "server"
 
     def __post_init__(self) -> None:
-        self.folder = self.folder.absolute()  # the child works in this folder: a relative path would count twice
+        self.folder = self.folder.absolute()  # the child works in this folder: a relative path would be applied twice
 
     @property
     def url(self) -> str:
@@ -84,8 +84,8 @@ class Server:
         return self._process.pid
 
     def command(self) -> Sequence[str]:
-        """Give the arguments behind the program."""
-        raise TypeError("a kind of server says how it is started")
+        """Give the arguments after the program."""
+        raise TypeError("a subclass must give its command")
 
     async def ready(self) -> bool:
         """Whether it answers."""
@@ -109,7 +109,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 env=os.environ | dict(self.environment),
-                start_new_session=True,  # Ctrl-C is for whoever started it, who then ends everything in its order
+                start_new_session=True,  # Ctrl-C is for the parent, which then ends its children in order
                 preexec_fn=die_with_parent,  # noqa: PLW1509  # one system call, no Python lock is taken
             )
         answers = False
@@ -131,7 +131,7 @@ class Server:
         return True
 
     async def kill(self) -> None:
-        """Kill it as a power cut would."""
+        """Kill it without warning, like a power cut."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
@@ -182,7 +182,7 @@ class Mosquitto(Server):
         path = self.folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false", "log_dest stderr"]
         if os.geteuid() == 0:
-            lines.append("user root")  # else it gives up its rights and cannot read this folder any more
+            lines.append("user root")  # else it drops its privileges and cannot read this folder
         path.write_text("\n".join([*lines, *self.settings]) + "\n")
         return ["-c", str(path)]
 
@@ -246,7 +246,7 @@ class InfluxDb2(Server):
         ]
 
     async def ready(self) -> bool:
-        """Whether `/health` says that it is well."""
+        """Whether `/health` answers 200."""
         return await _answers(f"{self.url}/health", 200)
 
     async def start(self) -> None:
@@ -290,7 +290,7 @@ class VictoriaMetrics(Server):
         ]
 
     async def ready(self) -> bool:
-        """Whether `/health` says OK."""
+        """Whether `/health` answers 200."""
         return await _answers(f"{self.url}/health", 200)
 
 

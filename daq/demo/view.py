@@ -1,4 +1,4 @@
-"""What a person sees of a running demo: a live table on a terminal, a line now and then elsewhere."""
+"""What a person sees of a running demo: a live table on a terminal, else one text line every two seconds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from daq.road.mqtt import Connection
 
 REFRESH = 0.25
-LINE = 2.0
+LINE_EVERY = 2.0
 _STYLE = {"good": "green", "unstable": "yellow"}
 
 
 @dataclass
 class View:
-    """The newest of everything that the station publishes."""
+    """The newest live values and the newest status of the station."""
 
     station: str
     places: list[str]
@@ -36,15 +36,15 @@ class View:
         await connection.subscribe(f"daq/1/{self.station}/live/#", 0)
         await connection.subscribe(f"daq/1/{self.station}/status", 0)
         async for message in connection.messages():
-            said = json.loads(message.payload)
+            document = json.loads(message.payload)
             match message.topic.split("/"):
                 case [_, _, _, "live", instrument, channel]:
-                    self.newest[instrument, channel] = said
+                    self.newest[instrument, channel] = document
                 case _:
-                    self.status = said
+                    self.status = document
 
     def table(self) -> Group:
-        """Draw everything."""
+        """Draw the table, the counts and the addresses."""
         table = Table("instrument", "serial", "channel", box=None, header_style="bold", pad_edge=False)
         table.add_column("value", justify="right")
         for name in ("unit", "status"):
@@ -75,7 +75,7 @@ class View:
         )
 
     def counts(self) -> str:
-        """Say where the records are."""
+        """Say how many records are stored, waiting and in quarantine."""
         if "acquired" not in self.status:
             return "waiting for the station …"
         return "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(
@@ -90,5 +90,5 @@ class View:
                     await asyncio.sleep(REFRESH)
                     live.update(self.table(), refresh=True)
         while True:
-            await asyncio.sleep(LINE)
+            await asyncio.sleep(LINE_EVERY)
             sys.stderr.write(f"daq: {self.counts()}\n")

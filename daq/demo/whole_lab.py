@@ -30,12 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STATION = "demo"
-CONNECTED_WITHIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What a person asked for on the command line."""
+    """The options of the command line."""
 
     seconds: float | None
     as_json: bool
@@ -157,7 +156,7 @@ class Demo:
 
     @property
     def database(self) -> dict[str, str]:
-        """Name and version of what stores."""
+        """Name, version and address of the database or archive."""
         if self.server is not None:
             return {"name": self.server.name, "version": self.server.version, "url": self.server.url}
         if self.influx is not None:
@@ -165,7 +164,7 @@ class Demo:
         return {"name": "archive", "version": "", "url": str(self.archive)}
 
     async def run(self) -> dict[str, Any]:
-        """Run until the time is over or Ctrl-C; give what became of every reading."""
+        """Run until the time is over or Ctrl-C; gives how many readings were acquired and stored."""
         lab = self.options.lab or default_lab()
         simulators = Program.command_of_daq(
             self.folder / "simulators",
@@ -223,7 +222,7 @@ class Demo:
             await asyncio.wait({*tasks, waiting})
 
     async def _count(self) -> dict[str, Any]:
-        """Hold the station's last count against what the database itself says."""
+        """Compare the station's last counts with the number of readings in the database."""
         ledger = json.loads((self.folder / "station" / "ledger.json").read_text())
         stored = await self._stored()
         instruments = {
@@ -255,15 +254,15 @@ class Demo:
         epoch = json.loads((self.folder / "station" / "ledger.json").read_text())["epoch"]
         sink = InfluxDb(self.influx)
         try:
-            mine = f"station = '{STATION}' AND epoch::field = '{epoch}'"
-            series = await sink.query(f"SELECT count(status) FROM reading WHERE {mine} GROUP BY instrument")  # noqa: S608  # both are ours
+            where = f"station = '{STATION}' AND epoch::field = '{epoch}'"
+            series = await sink.query(f"SELECT count(status) FROM reading WHERE {where} GROUP BY instrument")  # noqa: S608  # no foreign text in it
         finally:
             await sink.close()
         return {one["tags"]["instrument"]: one["values"][0][1] for one in series}
 
 
 def default_lab() -> Path:
-    """Give the lab of the seven instruments: from the wheel, or from the source tree."""
+    """Give the lab of the eight instruments: from the wheel, or from the source tree."""
     shipped = Path(__file__).parents[1] / "data" / "lab.simulated.toml"
     return shipped if shipped.exists() else Path(__file__).parents[2] / "configs" / "lab.simulated.toml"
 
@@ -286,10 +285,10 @@ def run_demo(options: DemoOptions) -> int:
     if options.as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        words = (
+        text = (
             "acquired {acquired} readings, stored {stored}, spooled {spooled}, quarantined {quarantined}, lost {lost}"
         )
-        sys.stdout.write(words.format(**result) + "\n")
+        sys.stdout.write(text.format(**result) + "\n")
     with suppress(BrokenPipeError):
         sys.stdout.flush()
     return 0 if good else 1

@@ -1,1 +1,1 @@
-"""What the machine gives: time, signals, systemd, the journal."""
+"""Interfaces to the machine: time, signals, systemd, the journal."""

@@ -1,4 +1,4 @@
-"""Time, handed over: the daemon asks a Clock and tests hand it one that jumps."""
+"""Time behind an interface: the daemon asks a Clock, and tests give it one that they can set."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NANOSECONDS = 1_000_000_000
-_TOGETHER = 100e-6
-_LOOKS = 10
+_READ_WITHIN = 100e-6  # seconds within which both clocks are to be read
+_ATTEMPTS = 10
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -31,7 +31,7 @@ class Clock(Protocol):
         """Give the seconds that this machine has been suspended; the monotonic clock does not count them."""
 
     def synchronised(self) -> bool | None:
-        """Say whether the wall clock follows a time server; None where nobody can tell."""
+        """Say whether the wall clock follows a time server; None where that is unknown."""
 
     async def sleep_until(self, instant: float) -> None:
         """Return at or after the monotonic `instant`, never before."""
@@ -41,7 +41,7 @@ class SystemClock:
     """The clock of this machine."""
 
     def monotonic(self) -> float:
-        """Give the seconds that the event loop counts, too: CLOCK_MONOTONIC."""
+        """Give CLOCK_MONOTONIC in seconds, the clock of the event loop."""
         return time.monotonic()
 
     def utc_ns(self) -> int:
@@ -53,7 +53,7 @@ class SystemClock:
         return _ahead_ns(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic) / NANOSECONDS
 
     def synchronised(self) -> bool | None:
-        """Say whether the wall clock follows a time server; None where nobody can tell."""
+        """Say whether the wall clock follows a time server; None where that is unknown."""
         return synchronised()
 
     async def sleep_until(self, instant: float) -> None:
@@ -62,22 +62,22 @@ class SystemClock:
 
 
 async def wait(clock: Clock, work: Iterable[asyncio.Future[Any]], seconds: float) -> bool:
-    """Wait until all of `work` has ended, at most so many seconds of the clock; gives whether it has. Ends nothing."""
+    """Wait until all of `work` has ended, at most `seconds` of the clock; gives whether it has. Cancels nothing."""
     waiting = asyncio.ensure_future(asyncio.wait(set(work)))
-    over = asyncio.ensure_future(clock.sleep_until(clock.monotonic() + seconds))
+    timeout = asyncio.ensure_future(clock.sleep_until(clock.monotonic() + seconds))
     try:
-        await asyncio.wait({waiting, over}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting, timeout}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        over.cancel()
+        timeout.cancel()
         waiting.cancel()
-        await asyncio.wait({waiting, over})
+        await asyncio.wait({waiting, timeout})
     return not waiting.cancelled()
 
 
 def synchronised() -> bool | None:
-    """Say whether this machine's wall clock follows a time server; None where nobody can tell.
+    """Say whether this machine's wall clock follows a time server; None where that is unknown.
 
-    systemd-timesyncd leaves a file. chrony and ntpd tell the kernel, which the sandbox of the service may not ask.
+    systemd-timesyncd writes a file. chrony and ntpd set the kernel's state, which a sandboxed service may not read.
     """
     if Path("/run/systemd/timesync/synchronized").exists():
         return True
@@ -89,11 +89,11 @@ def synchronised() -> bool | None:
 def _ahead_ns(shown_ns: Callable[[], int], monotonic: Callable[[], float]) -> int:
     """Give how far another clock is ahead of the monotonic one.
 
-    On a busy machine a thread may be stopped between its looks at the two, for many milliseconds: it looks again then.
+    A busy machine may interrupt the thread between its readings of the two, for many milliseconds: then it reads again.
     """
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
         before, shown, after = monotonic(), shown_ns(), monotonic()
-        if after - before < _TOGETHER:
+        if after - before < _READ_WITHIN:
             break
     return shown - round((before + after) / 2 * NANOSECONDS)
 

@@ -1,4 +1,4 @@
-"""Log lines for whoever reads them: a person at a terminal, systemd's journal, or a machine."""
+"""Log messages in the form of their reader: a person at a terminal, systemd's journal, or a program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Journal(logging.Formatter):
 
 
 class Human(logging.Formatter):
-    """Time, level and message, in colours where there are any."""
+    """Time, level and message, in colours if wanted."""
 
     def __init__(self, *, colours: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-8s %(message)s", "%H:%M:%S")
@@ -39,23 +39,23 @@ class Human(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """One object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
-        said = {
+        entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False)
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
 
 
 def configure(form: Form = "auto", *, verbose: bool = False) -> None:
-    """Send all log lines to standard error in `form`; "auto" asks who listens there."""
+    """Send all log lines to standard error in `form`; "auto" finds out whether that is the journal."""
     handler = logging.StreamHandler(sys.stderr)
     if form == "auto":
         form = "journal" if "JOURNAL_STREAM" in os.environ else "human"
@@ -66,5 +66,5 @@ def configure(form: Form = "auto", *, verbose: bool = False) -> None:
     else:
         handler.setFormatter(Human(colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
-    for chatty in ("pymodbus", "pyvisa", "asyncio", "aiosqlite"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("pymodbus", "pyvisa", "asyncio"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Tells systemd how the service is doing (sd_notify); says nothing where systemd did not start it."""
+"""Reports the state of the service to systemd (sd_notify); does nothing where systemd did not start it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 def ready(status: str) -> None:
-    """Say that the start is over."""
+    """Report that the start is complete."""
     _send(f"READY=1\nSTATUS={_line(status)}")
 
 
@@ -18,17 +18,17 @@ def status(text: str) -> None:
 
 
 def watchdog() -> None:
-    """Say that every part has made progress; without this systemd starts the service again."""
+    """Report that every part has made progress; without this systemd starts the service again."""
     _send("WATCHDOG=1")
 
 
 def stopping() -> None:
-    """Say that the stop has begun."""
+    """Report that the stop has begun."""
     _send("STOPPING=1")
 
 
 def reloading() -> None:
-    """Say that the config is read again; `ready` ends it."""
+    """Report that the config is read again, until `ready` is called."""
     _send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 

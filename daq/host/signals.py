@@ -1,4 +1,4 @@
-"""What both services share with the system that starts them: its signals and its folder for state."""
+"""What the system gives to both services: signals, and the folder for their state."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ async def reload_signal() -> AsyncIterator[asyncio.Event]:
 
 
 def state_folder() -> Path:
-    """Give the folder for files that outlive the process: systemd's state directory, else the working folder."""
+    """Give the folder for files that are kept between runs: systemd's state directory, else the working folder."""
     return Path(os.environ.get("STATE_DIRECTORY", ".").split(":")[0])

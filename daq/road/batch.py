@@ -1,6 +1,6 @@
 """The two messages of the road: a batch of lines from a station, and the acknowledgement of a bridge.
 
-A batch is line protocol behind one comment line, so any consumer of line protocol can read the topic as it is:
+A batch is line protocol after one comment line, so any consumer of line protocol can read the topic as it is:
 
     # daq/1 station=lab-1 epoch=5f0c... first=41 last=43 n=3 sha256=...
     reading,station=lab-1,... value=100.0,...,seq=41i,... 1764000000000000000
@@ -78,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One line that the database will never take, and the database's words."""
+    """One line that the database refuses permanently, and the message of the database."""
 
     seq: int
     reason: str
@@ -86,7 +86,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What a bridge says of one epoch: ranges (first, last) that are stored, and lines that were rejected."""
+    """What a bridge reports for one epoch: ranges (first, last) that are stored, and lines that were rejected."""
 
     epoch: str
     stored: Sequence[tuple[int, int]]
@@ -107,12 +107,12 @@ class Ack:
 
     @classmethod
     def decode(cls, payload: bytes) -> Ack:
-        """Read and check an acknowledgement; Malformed for anything that a bridge would not say."""
+        """Read and check an acknowledgement; Malformed for anything else."""
         try:
-            said: Any = json.loads(payload)
-            stored = [(_whole(first), _whole(last)) for first, last in said["stored"]]
-            rejected = [Rejection(_whole(one["seq"]), str(one["reason"])) for one in said["rejected"]]
-            epoch, version, bridge = said["epoch"], said["version"], str(said["bridge"])
+            document: Any = json.loads(payload)
+            stored = [(_whole(first), _whole(last)) for first, last in document["stored"]]
+            rejected = [Rejection(_whole(one["seq"]), str(one["reason"])) for one in document["rejected"]]
+            epoch, version, bridge = document["epoch"], document["version"], str(document["bridge"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Malformed(f"no acknowledgement: {error}") from error
         if version != 1 or not isinstance(epoch, str) or any(first > last for first, last in stored):
@@ -126,13 +126,13 @@ def _whole(number: object) -> int:
     return number
 
 
-def topic(station: str, leaf: str) -> str:
+def topic(station: str, suffix: str) -> str:
     """Give the topic of a station: `data`, `ack`, `status` or `live/<instrument>/<channel>`."""
-    return f"daq/1/{station}/{leaf}"
+    return f"daq/1/{station}/{suffix}"
 
 
 def station_of(name: str) -> str:
-    """Give the station of a topic; Malformed where the topic is not one of ours."""
+    """Give the station of a topic; Malformed where it is no topic of daq/1."""
     match name.split("/"):
         case ["daq", "1", station, _, *_] if station:
             return station

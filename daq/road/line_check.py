@@ -1,7 +1,7 @@
-"""What a line of the road must be; whatever else a station sends is refused in words before the database sees it.
+"""What a line of the road must be; any other line is rejected with a reason before the database gets it.
 
-A database takes the type of a field from the first line that has it. One wrong line into an empty database would have
-every good line after it refused, so the schema stands here and not there.
+A database takes the type of a field from the first line that has it. After one wrong line into an empty database it
+would refuse every good line, so the schema is checked here and not there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from daq.road.batch import Batch
 
 LIMIT_BYTES = 2**18
-"""No line is longer: VictoriaMetrics takes none."""
+"""Bytes of a line at most: VictoriaMetrics takes no longer one."""
 LIMIT_KEY = 65_000
-"""Measurement and tags are no longer: InfluxDB takes 65,535 bytes together with the name of a field."""
+"""Bytes of measurement and tags at most: InfluxDB takes 65,535 together with the name of a field."""
 EARLIEST, LATEST = -(2**63) + 2, 2**63 - 2
 """The stamps that InfluxDB takes."""
 
@@ -37,7 +37,7 @@ _READING = re.compile(
     rb"(?:,clock=%(string)b)?(?:,clock_at=%(whole)bi)? %(whole)b"
     % {b"tag": _TAG, b"float": _FLOAT, b"string": _STRING, b"whole": _WHOLE}
 )
-"""A reading as `encode` writes it, with numbers that need no second look: nearly every line of the road."""
+"""A reading as `encode` writes it, with numbers that are surely in range: nearly every line of the road."""
 
 _KEY = re.compile(rb"([^,= \\\r\n]*)((?:,[a-z_]++=%b)*+) " % _TAG)
 _PAIR = re.compile(rb",([a-z_]++)=(%b)" % _TAG)
@@ -56,7 +56,7 @@ _IDENTITY = {"seq": INTEGER, "epoch": STRING}
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a measurement is made of: the orders of tags that are allowed, and its fields with their types.
+    """The form of a measurement: the orders of tags that are allowed, and its fields with their types.
 
     `more` are the types of fields that are not named here: none where the set is closed.
     """
@@ -82,7 +82,7 @@ SCHEMA = {
         {"text": STRING, "raw_text": STRING, "until": INTEGER, "missed": INTEGER} | _IDENTITY,
         frozenset({"text", *_IDENTITY}),
     ),
-    # A number that is not named here may be of either kind, and stays what it was first.
+    # A number that is not named here may be float or integer; the database keeps the type of the first.
     "station": Measurement(
         ("station",),
         dict.fromkeys(("acquired", "stored", "spooled", "quarantined", "dropped", "spool_bytes"), INTEGER)
@@ -94,22 +94,22 @@ SCHEMA = {
 }
 
 
-class _Strange(Exception):
-    """The line is none of this road; says why."""
+class _Invalid(Exception):
+    """The line is not a line of the road; the message says why."""
 
 
-def strange_lines(batch: Batch) -> dict[int, str]:
+def invalid_lines(batch: Batch) -> dict[int, str]:
     """Give the places of the lines that may not be stored, each with what is wrong and what would be right."""
     station = tag(batch.station).encode()
-    strange = {}
+    invalid = {}
     for place, line in enumerate(batch.lines):
-        if words := fault(line, station, batch.first + place, batch.epoch.encode()):
-            strange[place] = words
-    return strange
+        if reason := fault(line, station, batch.first + place, batch.epoch.encode()):
+            invalid[place] = reason
+    return invalid
 
 
 def fault(line: bytes, station: bytes, seq: int, epoch: bytes) -> str:
-    """Say in less than 200 printable characters why this is not record `seq` of the station; empty where it is."""
+    """Give in less than 200 printable characters why this is not record `seq` of the station; empty where it is."""
     match = _READING.fullmatch(line)
     if (
         match is not None
@@ -119,66 +119,66 @@ def fault(line: bytes, station: bytes, seq: int, epoch: bytes) -> str:
     ):
         return ""
     try:
-        _look(line, station, seq, epoch)
-    except _Strange as strange:
-        return str(strange)[:199]
+        _parse(line, station, seq, epoch)
+    except _Invalid as invalid:
+        return str(invalid)[:199]
     return ""
 
 
-def _look(line: bytes, station: bytes, seq: int, epoch: bytes) -> None:
-    """Take the line apart and hold each part against the schema; slow, and able to say what is wrong."""
+def _parse(line: bytes, station: bytes, seq: int, epoch: bytes) -> None:
+    """Parse the line and check each part against the schema; slow, but names what is wrong."""
     if len(line) > LIMIT_BYTES:
-        raise _Strange(f"a line of {len(line)} bytes: at most {LIMIT_BYTES} are allowed")
+        raise _Invalid(f"a line of {len(line)} bytes: at most {LIMIT_BYTES} are allowed")
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        raise _Strange(f"no UTF-8: {_shown(line[error.start : error.end])} at byte {error.start}") from error
+        raise _Invalid(f"no UTF-8: {_shown(line[error.start : error.end])} at byte {error.start}") from error
     measurement, end = _check_key(line, station)
     fields, end = _fields(line, end)
     _check_fields(fields, measurement)
     if fields["seq"] != b"%di" % seq:
-        raise _Strange(f"record {fields['seq'][:-1].decode()} in the place of record {seq}")
+        raise _Invalid(f"record {fields['seq'][:-1].decode()} in the place of record {seq}")
     if fields["epoch"] != b'"%b"' % epoch:
-        raise _Strange(f"epoch {_shown(fields['epoch'])} in a batch of epoch {_shown(epoch)}")
+        raise _Invalid(f"epoch {_shown(fields['epoch'])} in a batch of epoch {_shown(epoch)}")
     _check_stamp(line[end:])
 
 
 def _check_key(line: bytes, station: bytes) -> tuple[str, int]:
-    """Check measurement and tags; gives the measurement, and where the fields begin."""
+    """Check measurement and tags; gives the measurement, and the position of the fields."""
     name = re.split(rb"[, ]", line, maxsplit=1)[0]
     known = SCHEMA.get(name.decode())
     if known is None:
-        raise _Strange(f"measurement {_shown(name)}: it must be one of {', '.join(SCHEMA)}")
+        raise _Invalid(f"measurement {_shown(name)}: it must be one of {', '.join(SCHEMA)}")
     right = " or ".join(known.tags)
     match = _KEY.match(line)
     if match is None:
-        raise _Strange(f"no tags and fields in {_shown(line[len(name) :])}: the tags {right} are needed, then a blank")
+        raise _Invalid(f"no tags and fields in {_shown(line[len(name) :])}: the tags {right} are needed, then a blank")
     if match.end() > LIMIT_KEY:
-        raise _Strange(f"tags of {match.end()} bytes: at most {LIMIT_KEY} are allowed")
+        raise _Invalid(f"tags of {match.end()} bytes: at most {LIMIT_KEY} are allowed")
     pairs = _PAIR.findall(match[2])
     names = [one for one, _ in pairs]
     if len(set(names)) < len(names):
-        raise _Strange(f"tag {_shown(Counter(names).most_common(1)[0][0])} twice: the tags must be {right}")
+        raise _Invalid(f"tag {_shown(Counter(names).most_common(1)[0][0])} twice: the tags must be {right}")
     if b",".join(names).decode() not in known.tags:
-        raise _Strange(f"the tags are {_shown(b','.join(names))}: they must be {right}")
+        raise _Invalid(f"the tags are {_shown(b','.join(names))}: they must be {right}")
     if pairs[0][1] != station:
-        raise _Strange(f"station {_shown(pairs[0][1])} in a batch of station {_shown(station)}")
+        raise _Invalid(f"station {_shown(pairs[0][1])} in a batch of station {_shown(station)}")
     return name.decode(), match.end()
 
 
 def _fields(line: bytes, at: int) -> tuple[dict[str, bytes], int]:
-    """Take the fields apart; gives them, and where what follows them begins."""
+    """Split the fields; gives them, and the position after them."""
     fields: dict[str, bytes] = {}
     while True:
         match = _FIELD.match(line, at)
         if match is None:
-            raise _Strange(f'{_shown(line[at:])} is no field: name=value is needed, a text as name="text"')
+            raise _Invalid(f'{_shown(line[at:])} is no field: name=value is needed, a text as name="text"')
         name, at = match[1].decode(), match.end()
         if line[at : at + 1] not in {b",", b" ", b""}:
-            words = f'{STRING} is needed, with \\" and \\\\ in it'
-            raise _Strange(f"field {_shown(match[1])} is {_shown(line[match.start(2) :])}: {words}")
+            needed = f'{STRING} is needed, with \\" and \\\\ in it'
+            raise _Invalid(f"field {_shown(match[1])} is {_shown(line[match.start(2) :])}: {needed}")
         if name in fields:
-            raise _Strange(f"field {_shown(match[1])} twice: once is needed")
+            raise _Invalid(f"field {_shown(match[1])} twice: once is needed")
         fields[name] = match[2]
         if line[at : at + 1] != b",":
             return fields, at
@@ -195,11 +195,11 @@ def _check_fields(fields: dict[str, bytes], measurement: str) -> None:
             allowed = set(known.more)
         else:
             names = "a lower-case word" if known.more else f"one of {','.join(known.fields)}"
-            raise _Strange(f"field {_shown(name.encode())} is unknown: {measurement} has {names}")
+            raise _Invalid(f"field {_shown(name.encode())} is unknown: {measurement} has {names}")
         if not any(_fits(value, one) for one in allowed):
-            raise _Strange(f"field {name[:40]} is {_shown(value)}: it must be {' or '.join(sorted(allowed))}")
+            raise _Invalid(f"field {name[:40]} is {_shown(value)}: it must be {' or '.join(sorted(allowed))}")
     if missing := known.needed - fields.keys():
-        raise _Strange(f"field {min(missing)} is missing: it must be {known.fields[min(missing)]}")
+        raise _Invalid(f"field {min(missing)} is missing: it must be {known.fields[min(missing)]}")
 
 
 def _fits(value: bytes, form: str) -> bool:
@@ -213,10 +213,12 @@ def _fits(value: bytes, form: str) -> bool:
 def _check_stamp(rest: bytes) -> None:
     match = re.fullmatch(rb" (0|-?[1-9]\d{0,18})", rest)
     if match is None or not EARLIEST <= int(match[1]) <= LATEST:
-        raise _Strange(f"stamp {_shown(rest)}: a blank and nanoseconds since 1970 in 64 bits are needed, no more")
+        raise _Invalid(
+            f"stamp {_shown(rest)}: a blank and nanoseconds since 1970 in 64 bits are needed, and nothing after them"
+        )
 
 
 def _shown(piece: bytes) -> str:
-    """Show a piece of a line so that no log and no terminal is harmed by it."""
+    """Show a piece of a line, escaped and shortened so that it is safe in a log and on a terminal."""
     shown = repr(piece[:41])[1:]
     return shown if len(shown) <= 42 and len(piece) <= 40 else f"{shown[:40]}...'"

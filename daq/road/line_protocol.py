@@ -1,4 +1,4 @@
-"""InfluxDB line protocol, written once on the road: at the station.
+"""InfluxDB line protocol: a record is encoded once, at the station.
 
 Tags never change within a series; unbounded texts are fields. Values are always floats and counters always
 integers, because a field that changes its type is refused by the database. Stamps are nanoseconds.
@@ -72,13 +72,13 @@ def _key(series: Series) -> str:
 def tag(value: str) -> str:
     """Escape a tag value.
 
-    What cannot be written in one is replaced: a line break by a blank, a backslash (which would escape what comes
-    behind it, and which no InfluxDB can escape) by a slash.
+    What cannot be written in one is replaced: a line break by a blank, a backslash (which would escape what
+    follows it, and which no InfluxDB can escape) by a slash.
     """
     return _TAG_SPECIAL.sub(r"\\\1", " ".join(value.splitlines()).replace("\\", "/") or "-")
 
 
 def _string(value: str) -> str:
-    """Escape a string field; a line break would end the line and is spelled out."""
+    """Escape a string field; a line break would end the line and is written as a backslash and a letter."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return escaped.replace("\n", "\\\\n").replace("\r", "\\\\r")

@@ -4,11 +4,11 @@ The only importer of aiomqtt.
 
     BrokerError
     ├── BrokerLost            the connection could not be made, or broke
-    │   └── BrokerUnreachable there was no network connection: nothing is known of what the broker understands
-    └── BrokerRefused         the broker said no: to the user, to a publish, to a subscription
+    │   └── BrokerUnreachable there was no network connection: it is not known which MQTT version the broker supports
+    └── BrokerRefused         the broker refused the user, a publish or a subscription
 
-Nothing here is memory: every connection is a new client with a clean start, because a paho client goes on sending by
-itself what a broken connection left behind. What matters is sent again by the spool.
+No message is kept between connections: each is a new client with a clean start, because a paho client would resend by
+itself what was unsent when the last connection broke. Records are sent again from the spool.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONNECT_WITHIN = 5.0
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 QUEUED_IN = 2_000
-"""Messages that wait for the reader at most; more are thrown away by aiomqtt, and their stations send them again."""
+"""Messages that wait for the reader at most; more are discarded by aiomqtt, and their stations send them again."""
 IN_FLIGHT = 100
 
 
@@ -44,15 +44,15 @@ class BrokerError(Exception):
 
 
 class BrokerLost(BrokerError):
-    """No connection, or none any more."""
+    """There is no connection, or it broke."""
 
 
 class BrokerUnreachable(BrokerLost):
-    """No network connection came about; which protocol the broker speaks is not known."""
+    """No network connection could be made; it is not known which MQTT version the broker supports."""
 
 
 class BrokerRefused(BrokerError):
-    """The broker answers and says no."""
+    """The broker answers, and refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Message:
 
 
 class Connection:
-    """One connection to one broker; ends with BrokerLost or BrokerRefused in whoever uses it."""
+    """One connection to one broker; raises BrokerLost or BrokerRefused in its users when it ends."""
 
     def __init__(self, client: aiomqtt.Client, place: str) -> None:
         self.place = place
@@ -113,10 +113,10 @@ class Connection:
         self._paho.on_socket_register_write = register
 
     async def publish(self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> None:
-        """Hand a message to the connection; that it was taken says nothing of where it ends.
+        """Queue a message for sending; returning does not mean that anybody received it.
 
-        The broker's PUBACK is not awaited: it ends in the broker's memory, and the bridge's acknowledgement says more.
-        A PUBACK that refuses ends the connection.
+        The broker's PUBACK is not awaited: it only says that the broker has the message in memory; the bridge's
+        acknowledgement says that it is stored. A PUBACK that refuses ends the connection.
         """
         if self.refused.done():
             await self.refused
@@ -145,8 +145,8 @@ class Connection:
 
     @property
     def lost(self) -> asyncio.Future[None]:
-        """Done when the connection is gone."""
-        return self._client._disconnected  # noqa: SLF001  # else a waiting user would notice only at its next question
+        """Done when the connection is lost."""
+        return self._client._disconnected  # noqa: SLF001  # else a waiting user would notice only at its next call
 
 
 @asynccontextmanager
@@ -178,11 +178,12 @@ async def connect(
         await client.__aenter__()
     except MqttConnectError as error:
         who = f"user {broker.user!r}" if broker.user else "a client without a user"
-        raise BrokerRefused(f"{place} refuses {who}: {_words(error)}") from error
+        raise BrokerRefused(f"{place} refuses {who}: {_reason(error)}") from error
     except (aiomqtt.MqttError, OSError, ValueError) as error:
         silent = broker.tls is not None and "timed out" in str(error)
-        hint = "; does it want another client certificate?" if silent else ""  # it says no by hanging up
-        # aiomqtt puts an OSError into words; the error itself is still the context.
+        # A broker that refuses a certificate only closes the connection.
+        hint = "; does it want another client certificate?" if silent else ""
+        # aiomqtt raises an OSError as an error of its own; the OSError is still its context.
         unreachable = isinstance(error, OSError) or isinstance(error.__context__, OSError)
         raise (BrokerUnreachable if unreachable else BrokerLost)(f"{place}: {error}{hint}") from error
     try:
@@ -192,7 +193,7 @@ async def connect(
             await client.__aexit__(None, None, None)
         for outcome in (connection.refused, connection.lost):
             if outcome.done():
-                outcome.exception()  # asyncio complains of errors that nobody looked at
+                outcome.exception()  # asyncio logs an exception that was never retrieved
 
 
 def _note_shares(connection: Connection) -> None:
@@ -205,7 +206,7 @@ def _note_shares(connection: Connection) -> None:
     connection._paho.on_connect = on_connect  # noqa: SLF001
 
 
-def _words(error: MqttConnectError) -> str:
+def _reason(error: MqttConnectError) -> str:
     return str(error.rc) if not isinstance(error.rc, int) else str(error)
 
 
@@ -228,20 +229,20 @@ async def stay_connected(
     *,
     will: Message | None = None,
 ) -> None:
-    """Connect, let `serve` work until the connection ends, and begin again with the next host; for ever.
+    """Connect, let `serve` work until the connection ends, and repeat with the next host; never returns.
 
-    MQTT 5 is tried first where the config leaves the choice; a broker that does not understand it gets 3.1.1.
-    Trouble is logged once, not at each try.
+    MQTT 5 is tried first where the config leaves the choice; a broker that does not support it gets 3.1.1.
+    The same error is logged once, not at each attempt.
     """
     versions = {"auto": (5, 4), "5": (5,), "3.1.1": (4,)}[broker.protocol]
     host = version = 0
-    pause, said = FIRST_PAUSE, ""
+    pause, logged = FIRST_PAUSE, ""
     while True:
         address = broker.addresses[host % len(broker.addresses)]
         try:
             async with connect(broker, client_id, address, version=versions[version], will=will) as connection:
                 log.info("connected to %s (MQTT %s)", connection.place, "5" if versions[version] == 5 else "3.1.1")
-                versions, version, said = (versions[version],), 0, ""  # what it understood once it understands again
+                versions, version, logged = (versions[version],), 0, ""  # what it supports now it supports later
                 started = asyncio.get_running_loop().time()
                 try:
                     await _serve_until_lost(connection, serve)
@@ -249,13 +250,13 @@ async def stay_connected(
                     if asyncio.get_running_loop().time() - started > LONGEST_PAUSE:
                         pause = FIRST_PAUSE
         except BrokerError as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning("%s; trying again", said)
+            if str(error) != logged:
+                logged = str(error)
+                log.warning("%s; trying again", logged)
             if not isinstance(error, BrokerUnreachable):
                 version = (version + 1) % len(versions)
         host += 1
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the stations of a lab, no secret
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the stations in time, no secret
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
@@ -270,11 +271,11 @@ async def _serve_until_lost(connection: Connection, serve: Callable[[Connection]
     if connection.refused.done():
         await connection.refused
     if not work.cancelled() and (error := work.exception()) is not None:
-        raise _only_broker(error)
+        raise _unwrapped(error)
     raise BrokerLost(f"{connection.place}: connection lost")
 
 
-def _only_broker(error: BaseException) -> BaseException:
+def _unwrapped(error: BaseException) -> BaseException:
     """Take a BrokerError out of the group in which a TaskGroup raises it; anything else stays what it is."""
     while isinstance(error, BaseExceptionGroup) and all(isinstance(one, BrokerError) for one in error.exceptions):
         error = error.exceptions[0]

@@ -1,6 +1,6 @@
-"""A line of the road read back: its series, its fields with their types and digits, its stamp, its number.
+"""A line of the road parsed: its series, its fields with their types and digits, its stamp, its number.
 
-`line_protocol` writes lines; everybody who reads one does it here: the archive, `verify`, `export`, the spool.
+`line_protocol` writes lines; all that read them do it by this module: the archive, `verify`, `export`, the spool.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Value: TypeAlias = str | bool | int | float
 
 
 class NoLine(ValueError):
-    """The bytes are no line of this road; the message says what they are."""
+    """The bytes are no line of this road; the message shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def split(line: bytes) -> tuple[str, str, int]:
 
 
 def joined(series: str, fields: str, stamp: int) -> Point:
-    """Make a point of what `split` gave."""
+    """Make a point from the result of `split`."""
     measurement, tags = _tags(series)
     values: dict[str, Value] = {}
     digits: dict[str, str] = {}
@@ -89,5 +89,5 @@ def renumbered(line: bytes, seq: int, epoch: str) -> bytes:
 @cache
 def _tags(series: str) -> tuple[str, dict[str, str]]:
     measurement, *pairs = re.split(r"(?<!\\),", series)
-    parted = (re.split(r"(?<!\\)=", pair, maxsplit=1) for pair in pairs)
-    return measurement, {name: re.sub(r"\\(.)", r"\1", value) for name, value in parted}
+    parts = (re.split(r"(?<!\\)=", pair, maxsplit=1) for pair in pairs)
+    return measurement, {name: re.sub(r"\\(.)", r"\1", value) for name, value in parts}

@@ -1,4 +1,4 @@
-"""A set of whole numbers kept as ranges: millions of sequence numbers in a handful of pairs."""
+"""A set of whole numbers kept as ranges: millions of sequence numbers in a few pairs."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Ranges:
         touched = list(zip(self._firsts[left:right], self._lasts[left:right], strict=True))
         kept = [(a, min(b, first - 1)) for a, b in touched if a < first]
         kept += [(max(a, last + 1), b) for a, b in touched if b > last]
-        gone = sum(b - a + 1 for a, b in touched) - sum(b - a + 1 for a, b in kept)
+        removed = sum(b - a + 1 for a, b in touched) - sum(b - a + 1 for a, b in kept)
         self._firsts[left:right] = [a for a, _ in kept]
         self._lasts[left:right] = [b for _, b in kept]
-        self._size -= gone
-        return gone
+        self._size -= removed
+        return removed
 
     def count(self, first: int, last: int) -> int:
         """Count the numbers of first..last that are in the set; 0 for an empty range."""

@@ -1,4 +1,4 @@
-"""What the daemon keeps of the world: Readings of instruments, and Events that say why a Reading is missing."""
+"""What a station records: Readings of instruments, Events that say why a Reading is missing, and its own Health."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One Sample of one series at an instant.
+    """One Sample of one series at one instant.
 
     `at` is the midpoint of question and answer in UTC nanoseconds, `text` the answer as received, `rtt_ms` the time
     from question to answer in milliseconds. `identified` says that the serial number was read from the wire.
     `clock` says what is wrong with the stamp, if anything: "unsynchronised", or "held" where the clock was set back and
-    the stamp had to stay ahead of the one before; then `clock_at` is what the clock really said (UTC ns).
+    the stamp had to stay ahead of the one before; then `clock_at` is the time that the clock showed (UTC ns).
     """
 
     series: Series
@@ -89,9 +89,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a station was at `at` (UTC nanoseconds): counters as whole numbers, all else as floats.
+    """The state of a station at `at` (UTC nanoseconds): counters as whole numbers, all else as floats.
 
-    `head` is the link of the hash chain at record `head_seq` of the numbers: the witness that leaves the station.
+    `head` is the digest of the hash chain at record `head_seq` of the numbers: kept in the database, it reveals a later
+    change of the station's file.
     """
 
     station: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record as it lies in the file; `link` is None where it was written before there was a chain."""
+    """One record as it lies in the file; `digest` is None where it was written before there was a chain."""
 
     seq: int
     at: int

@@ -1,1 +1,1 @@
-"""From the instruments to the road: reading them, keeping what was read, sending it, saying how all of it is."""
+"""From the instruments to the road: reads them, keeps and sends what was read, reports the state of the station."""

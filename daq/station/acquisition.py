@@ -1,7 +1,7 @@
 """Reads every instrument on its grid; what was read goes to the spool, and so does why something was not.
 
 Instants lie on an absolute grid of the monotonic clock, aligned to multiples of the period on the wall clock. A tick
-that was missed is counted and never made up. One instrument's trouble costs the others nothing.
+that was missed is counted and never made up. A failing instrument does not delay the others.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from drivers.driver import Poll
     from drivers.instrument import Answer, Instrument
 
-PATIENCE = 3
+FAILURES_ALLOWED = 3
 """Failures in a row before an instrument is asked less often."""
 LONGEST_PAUSE = 30.0
-LOOK_AGAIN = 0.5
-"""Seconds between two looks whether an instrument that is asked less often was plugged in again."""
+"""Seconds at most between two attempts then."""
+PLUG_CHECK = 0.5
+"""Seconds between two checks whether an instrument that is asked less often was plugged in again."""
 MISSED_REPORT = 60.0
 """Seconds between two events that say how many ticks a slow instrument missed."""
 
@@ -44,10 +45,10 @@ class Follower:
     restarts: int = 0
     stopping: bool = False
     ending: str = "the station stops"
-    """How a gap ends that is still open when this follower is ended."""
+    """Why this follower ends: text for a gap that is still open then."""
     asking: bool = field(default=False, init=False)
     expected_by: float = math.inf
-    """Monotonic instant by which this follower must have moved on; past it, it is stuck."""
+    """Monotonic instant by which this follower must have made progress; after it, it counts as stuck."""
     _series: dict[str, Series] = field(default_factory=dict, init=False)
     _stamps: dict[str, int] = field(default_factory=dict, init=False)
     _failures: int = field(default=0, init=False)
@@ -66,12 +67,12 @@ class Follower:
         return "failing" if self._gap else "reading" if self.readings else "waiting"
 
     async def run(self) -> None:
-        """Read at every tick until cancelled; then close a gap that is still open and give the wire back."""
+        """Read at every tick until cancelled; then end a gap that is still open and close the instrument."""
         clock = self.station.clock
         try:
             while not self.stopping:
-                grid, start, count = self.station.grid, first_tick(clock, self.period), 0
-                while grid == self.station.grid and not self.stopping:
+                steps, start, count = self.station.clock_steps, first_tick(clock, self.period), 0
+                while steps == self.station.clock_steps and not self.stopping:
                     tick = start + count * self.period
                     self.expected_by = tick + self.longest_wait
                     await clock.sleep_until(tick)
@@ -80,7 +81,7 @@ class Follower:
                     self.asking = False
                     try:
                         if pause:
-                            await self._rest(pause)
+                            await self._pause(pause)
                     finally:
                         due = math.floor((clock.monotonic() - start) / self.period) + 1
                         self._count_missed(due - count - 1)
@@ -93,7 +94,7 @@ class Follower:
             await self.instrument.close()
 
     def note_stuck(self, since: int, missed: int) -> None:
-        """Begin a gap at `since` (UTC ns): this follower has hung, and is started again."""
+        """Begin a gap at `since` (UTC ns): this follower hung, and is started again."""
         if self._gap is None:
             self._gap = (since, "it made no progress and was started again", self.missed)
         self.missed += missed
@@ -108,27 +109,27 @@ class Follower:
 
     async def _take(self) -> float:
         """Ask every poll once; gives the seconds to pause beyond the next tick."""
-        fresh = not self.instrument.connected
+        new_connection = not self.instrument.connected
         try:
             for poll in self.instrument.driver.polls:
                 self._keep(poll, await self.instrument.read(poll))
         except InstrumentError as error:
             return self._failed(error)
-        if fresh:
+        if new_connection:
             if self._gap:
                 self._end_gap("read again")
-            said = f"serial number {self.instrument.serial}" if self.instrument.identified else "not identified"
-            self.station.event(EventKind.CONNECT, said, instrument=self.instrument.name)
+            identity = f"serial number {self.instrument.serial}" if self.instrument.identified else "not identified"
+            self.station.event(EventKind.CONNECT, identity, instrument=self.instrument.name)
         self._failures = 0
         return 0.0
 
-    async def _rest(self, pause: float) -> None:
-        """Leave a failing instrument alone for so many seconds, or until it is plugged in again."""
+    async def _pause(self, pause: float) -> None:
+        """Wait for so many seconds before a failing instrument is asked again, or until it is plugged in again."""
         clock = self.station.clock
         end, port = clock.monotonic() + pause, self.instrument.plugged()
         self.expected_by = end + self.longest_wait
         while (left := end - clock.monotonic()) > 0:
-            await clock.sleep_until(clock.monotonic() + min(left, LOOK_AGAIN))
+            await clock.sleep_until(clock.monotonic() + min(left, PLUG_CHECK))
             before, port = port, self.instrument.plugged()
             if port != before and port is not None:
                 self._failures = 0
@@ -142,7 +143,8 @@ class Follower:
         simulated = self.simulated or serial.startswith("SIM")
         clock_state = "unsynchronised" if self.station.synchronised is False else ""
         for channel, sample in zip(poll.channels, answer.samples, strict=True):
-            at = max(middle, self._stamps.get(channel.name, self.station.floor) + 1)  # two readings never share a stamp
+            # Two readings of a channel never share a stamp.
+            at = max(middle, self._stamps.get(channel.name, self.station.last_run_stamp) + 1)
             self._stamps[channel.name] = self.last_at = at
             reading = Reading(
                 self._series[channel.name],
@@ -177,7 +179,7 @@ class Follower:
         if self._gap is None:
             self._gap = (self.station.clock.utc_ns(), cause, self.missed)
         self.missed += 1
-        excess = self._failures - PATIENCE
+        excess = self._failures - FAILURES_ALLOWED
         return min(LONGEST_PAUSE, max(self.period, 1.0) * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
 
     def _end_gap(self, how: str) -> None:

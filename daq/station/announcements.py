@@ -1,4 +1,4 @@
-"""Puts what spool and publisher tell of themselves into words: events on the station's own road."""
+"""Turns what spool and publisher report into events of the station."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STRANGE_ACKS = 60.0
-"""Seconds between two events that say how many acknowledgements were not believed."""
+"""Seconds between two events that say how many acknowledgements were ignored."""
 
 
 class Announcements:
-    """Listens to one spool and one publisher."""
+    """Sets and serves the callbacks of one spool and one publisher."""
 
     def __init__(self, station: Station, spool: Spool, publisher: Publisher) -> None:
         self._station = station
@@ -51,7 +51,9 @@ class Announcements:
             self._station.event(EventKind.DISK, text, at=since, until=now)
 
     def _dropped(self, first: int, last: int) -> None:
-        text = f"the spool is full or too old: records {first} to {last} were given up before the database had them"
+        text = (
+            f"the spool is full or its records are too old: {first} to {last} were dropped before the database had them"
+        )
         self._station.event(EventKind.DROP, text, missed=last - first + 1)
 
     def _lost(self, seqs: list[int]) -> None:
@@ -66,10 +68,10 @@ class Announcements:
         self._station.event(EventKind.QUARANTINE, text[:1000], missed=len(rejected))
 
     def _strange_ack(self, why: str) -> None:
-        """Report acknowledgements that change nothing, once a minute at most: anyone may send a thousand a second."""
+        """Report ignored acknowledgements once a minute at most: anybody may send a thousand a second."""
         (since, count), now = self._strange_acks, self._station.clock.monotonic()
         if now - since >= STRANGE_ACKS:
-            self._station.event(EventKind.ACK, f"{count + 1} acknowledgements change nothing: {why}")
+            self._station.event(EventKind.ACK, f"{count + 1} acknowledgements ignored: {why}")
             self._strange_acks = (now, 0)
         else:
             self._strange_acks = (since, count + 1)

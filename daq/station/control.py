@@ -1,7 +1,7 @@
 """The control socket of a running station, for its own machine: one JSON question, one JSON answer, over a UNIX socket.
 
-The socket lies beside the spool and only the station's user (and root) may open it: a spool has one owner, so whoever
-wants to know or change something of it asks that owner.
+The socket lies beside the spool and only the station's user (and root) may open it: a spool has one owner, so a
+command that reads or changes it asks that owner.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ControlError(Exception):
 
 
 class Denied(ControlError):
-    """What a handler raises to say no; message and reason go to whoever asked."""
+    """What a handler raises to refuse; message and reason are sent to the client."""
 
 
 def socket_of(spool: Path) -> Path:
@@ -55,13 +55,13 @@ async def serve_control(
         with closing(writer):
             try:
                 asked = json.loads(await reader.readline())
-                said = {"ok": True} | await handlers[asked["do"]](asked)
+                reply = {"ok": True} | await handlers[asked["do"]](asked)
             except Denied as error:
-                said = {"ok": False, "error": str(error), "reason": error.reason}
+                reply = {"ok": False, "error": str(error), "reason": error.reason}
             except (KeyError, TypeError, ValueError) as error:
-                said = {"ok": False, "error": f"not understood: {error}"}
-            with suppress(ConnectionError):  # who asked did not wait for the answer
-                writer.write(json.dumps(said).encode() + b"\n")
+                reply = {"ok": False, "error": f"not understood: {error}"}
+            with suppress(ConnectionError):  # the client did not wait for the answer
+                writer.write(json.dumps(reply).encode() + b"\n")
                 await writer.drain()
 
     with _listening(path) as listener:
@@ -73,27 +73,27 @@ async def serve_control(
 
 
 def ask(path: Path, what: str, **values: object) -> dict[str, Any]:
-    """Ask the station behind `path`; ControlError with its words, or where none runs."""
+    """Ask the station at `path`; ControlError with its message, or where none runs."""
     with _socket() as connection:
         connection.settimeout(ANSWERS_WITHIN)
         try:
             _with_short_name(path, connection.connect)
             connection.sendall(json.dumps({"do": what} | values).encode() + b"\n")
             with connection.makefile("rb") as answer:
-                said: dict[str, Any] = json.loads(answer.readline() or b'{"ok": false, "error": "no answer"}')
+                reply: dict[str, Any] = json.loads(answer.readline() or b'{"ok": false, "error": "no answer"}')
         except TimeoutError:
             raise ControlError(f"the station does not answer within {ANSWERS_WITHIN:.0f} s") from None
         except PermissionError:
             raise ControlError(f"{path}: only the user of the station, and root, may ask it") from None
         except OSError as error:
             raise ControlError(f"{path}: no station runs here ({error.strerror})") from error
-    if not said.pop("ok"):
-        raise ControlError(str(said["error"]), said.get("reason", ""))
-    return said
+    if not reply.pop("ok"):
+        raise ControlError(str(reply["error"]), reply.get("reason", ""))
+    return reply
 
 
 def runs(path: Path) -> bool:
-    """Whether a station answers behind `path`."""
+    """Whether a station answers at `path`."""
     with _socket() as connection:
         try:
             _with_short_name(path, connection.connect)
@@ -104,7 +104,7 @@ def runs(path: Path) -> bool:
 
 @contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
-    path.unlink(missing_ok=True)  # the lock of the spool says that no other station lives here
+    path.unlink(missing_ok=True)  # the lock of the spool ensures that no other station uses this path
     with _socket() as listener:
         _with_short_name(path, listener.bind)
         path.chmod(0o600)
@@ -119,7 +119,7 @@ def _socket() -> socket.socket:
 
 
 def _with_short_name(path: Path, use: Callable[[str], None]) -> None:
-    """Bind or connect by way of the open folder: the name of a socket may have 107 bytes, a path any number."""
+    """Bind or connect through the open folder: the name of a socket may have 107 bytes, a path any number."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         use(f"/proc/self/fd/{folder}/{path.name}")

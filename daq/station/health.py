@@ -1,4 +1,4 @@
-"""How a station is: as it says itself over MQTT, as it notes on its own road, and when it raises an alarm."""
+"""The state of a station: its status over MQTT, the health record that it stores, and its alarms."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 LEVELS = (50, 80, 95)
 """Per cent of the spool's limit at which an alarm is raised."""
-CALM = 40
+ALARM_ENDS = 40
+"""Per cent below which the alarm ends."""
 RATE_OVER = 60.0
 """Seconds over which the rate of records is taken."""
 DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
 
 
 class Monitor:
-    """Looks at every part of a station and changes none."""
+    """Reads the state of every part of a station and changes none."""
 
     def __init__(
         self, station: Station, spool: Spool, publisher: Publisher, supervisor: Supervisor, alarm_after: float
@@ -59,19 +60,19 @@ class Monitor:
             self._acquired.append(now)
         while len(self._acquired) > 2 and now[0] - self._acquired[0][0] > RATE_OVER:
             self._acquired.popleft()
-        then = self._acquired[0]
-        return max(0.0, (now[1] - then[1]) / (now[0] - then[0])) if now[0] > then[0] else 0.0
+        oldest = self._acquired[0]
+        return max(0.0, (now[1] - oldest[1]) / (now[0] - oldest[0])) if now[0] > oldest[0] else 0.0
 
     @property
     def full_in(self) -> float | None:
-        """Seconds until the spool is full if nothing is stored from now on; None where nothing comes."""
+        """Seconds until the spool is full if nothing is stored from now on; None where no records come."""
         growth = self.rate * self._spool.bytes_for_each
         return max(0.0, self._spool.capacity - self.waiting_bytes) / growth if growth else None
 
     def status(self) -> dict[str, Any]:
-        """Give the health of the station, as published and as `daq status` shows it."""
+        """Give the status of the station, as published and as `daq status` shows it."""
         spool, clock, full_in = self._spool, self._clock, self.full_in
-        number, link = spool.head
+        number, digest = spool.head
         backfill = self._publisher.outgoing.backfill
         return {
             "station": self._station.name,
@@ -83,7 +84,7 @@ class Monitor:
             "clock": {"synchronised": self._station.synchronised},
             "uptime_s": round(clock.monotonic() - self._started, 1),
             **asdict(spool.ledger),
-            "head": {"seq": number, "sha256": link.hex()},
+            "head": {"seq": number, "sha256": digest.hex()},
             "spool": {
                 "used_bytes": spool.used,
                 "waiting_bytes": round(self.waiting_bytes),
@@ -98,7 +99,7 @@ class Monitor:
             },
             "backfill": None
             if backfill is None
-            else {"left": backfill.left, "of": backfill.begun_with, "records_per_s": round(backfill.rate)},
+            else {"left": backfill.left, "of": backfill.total, "records_per_s": round(backfill.rate)},
             "resent_batches": self._publisher.outgoing.resent,
             "strange_acks": self._publisher.strange_acks,
             "instruments": {
@@ -117,8 +118,8 @@ class Monitor:
         }
 
     def record(self) -> Health:
-        """Give the state of the station as a record for its own road, with the head of the hash chain as a witness."""
-        number, link = self._spool.head
+        """Give the health record of the station, with the head of the hash chain for later comparison."""
+        number, digest = self._spool.head
         followers = self._supervisor.followers.values()
         numbers: dict[str, int | float] = {
             "uptime_s": round(self._clock.monotonic() - self._started, 1),
@@ -135,19 +136,19 @@ class Monitor:
             numbers["full_in_s"] = float(round(full_in))
         if self._station.synchronised is not None:
             numbers["clock_synchronised"] = int(self._station.synchronised)
-        return Health(self._station.name, self._clock.utc_ns(), numbers, link.hex())
+        return Health(self._station.name, self._clock.utc_ns(), numbers, digest.hex())
 
     def raise_alarms(self) -> None:
-        """Say when the spool fills, when its oldest record has waited for long, and when either is over."""
+        """Record an event when the spool fills, when its oldest record has waited too long, and when either ends."""
         fill = 100.0 * self.waiting_bytes / max(1, self._spool.capacity)
         level = max((one for one in LEVELS if fill >= one), default=0)
         waiting = f"{self._spool.ledger.spooled} records wait"
         if level > self._level:
             full_in = self.full_in
-            ahead = f"full in {in_words(full_in)} at this rate" if full_in else "nothing comes at this moment"
-            self._event(f"the spool is {fill:.0f} % full: {waiting}; {ahead}")
+            forecast = f"full in {in_words(full_in)} at this rate" if full_in else "no records come at this moment"
+            self._event(f"the spool is {fill:.0f} % full: {waiting}; {forecast}")
             self._level = level
-        elif self._level and fill < CALM:
+        elif self._level and fill < ALARM_ENDS:
             self._event(f"the spool has room again: {fill:.0f} % full, {waiting}")
             self._level = 0
         oldest = self._spool.oldest_waiting
@@ -164,7 +165,7 @@ class Monitor:
 
 
 def in_words(seconds: float) -> str:
-    """Write a time as a person says it: "3.2 d", "5.0 h", "12 min", "40 s"."""
+    """Write a duration with one unit: "3.2 d", "5.0 h", "12 min", "40 s"."""
     for unit, name in ((DAY, "d"), (HOUR, "h")):
         if seconds >= unit:
             return f"{seconds / unit:.1f} {name}"

@@ -1,4 +1,4 @@
-"""From the config of an instrument to the Instrument that can be read, and what can be wrong on the way."""
+"""Makes the Instrument that can be read from its table in the config, and finds the mistakes of that table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from drivers.driver import Driver
 
 MISSING_SERIAL = (
-    "serial: missing; write the serial number that stands on the instrument (`daq read` shows what it answers), "
+    "serial: missing; write the serial number that is printed on the instrument (`daq read` shows what it answers), "
     "or identified = false if its readings may be stored without that check"
 )
 
@@ -37,7 +37,7 @@ def load_station(path: Path) -> StationConfig:
 
 
 def driver_of(table: InstrumentTable) -> Driver[Any]:
-    """Give the driver with its options; ValueError where one of both is none."""
+    """Give the driver with its options; ValueError where the driver or an option is unknown or wrong."""
     try:
         factory = catalogue.factory(table.driver)
     except KeyError:
@@ -45,13 +45,13 @@ def driver_of(table: InstrumentTable) -> Driver[Any]:
         hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(catalogue.names())}"
         raise ValueError(f'driver: "{table.driver}" is not installed; {hint}') from None
     known = list(inspect.signature(factory).parameters)
-    strange = [f"options: unknown {key}; {_nearest(key, known)}" for key in table.options if key not in known]
-    if strange:
-        raise ValueError("\n".join(strange))
+    unknown = [f"options: unknown {key}; {_nearest(key, known)}" for key in table.options if key not in known]
+    if unknown:
+        raise ValueError("\n".join(unknown))
     try:
         driver: Driver[Any] = validate_call(factory)(**table.options)
     except ValidationError as error:
-        raise ValueError("\n".join(f"options: {line}" for line in explain(error))) from None
+        raise ValueError("\n".join(f"options: {problem}" for problem in explain(error))) from None
     return driver
 
 
@@ -60,15 +60,17 @@ def _nearest(key: str, known: list[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else f"this driver knows {', '.join(known) or 'none'}"
 
 
-def wire(name: str, table: InstrumentTable, wires: Wires) -> Instrument[Any]:
-    """Give the instrument on its link; nothing is opened yet. ValueError says what cannot be."""
+def instrument_of(name: str, table: InstrumentTable, wires: Wires) -> Instrument[Any]:
+    """Give the instrument on its link; nothing is opened yet. ValueError names the wrong key."""
     driver = driver_of(table)
     try:
-        line = SerialLine.parse(table.line) if table.line else None
+        serial_line = SerialLine.parse(table.line) if table.line else None
     except ValueError as error:
         raise ValueError(f"line: {error}") from None
     try:
-        link = wires.link(table.address, driver, unit=table.unit, line=line, visa_backend=table.visa, echo=table.echo)
+        link = wires.link(
+            table.address, driver, unit=table.unit, line=serial_line, visa_backend=table.visa, echo=table.echo
+        )
     except ValueError as error:
         raise ValueError(f"address: {error}") from None
     serial = table.serial if table.identified else None
@@ -81,11 +83,13 @@ def _problems(tables: Mapping[str, InstrumentTable]) -> list[str]:
     serials: dict[str, str] = {}
     for name, table in tables.items():
         try:
-            identity = wire(name, table, wires).driver.identity
+            identity = instrument_of(name, table, wires).driver.identity
         except ValueError as error:
-            problems += [f"[instruments.{name}] {line}" for line in str(error).splitlines()]
+            problems += [f"[instruments.{name}] {problem}" for problem in str(error).splitlines()]
             continue
-        problems += [f"[instruments.{name}] {line}" for line in _identity_problems(table, asks=identity is not None)]
+        problems += [
+            f"[instruments.{name}] {problem}" for problem in _identity_problems(table, asks=identity is not None)
+        ]
         if table.serial is not None and (other := serials.setdefault(f"{table.driver} {table.serial}", name)) != name:
             problems.append(f"[instruments.{name}] serial: {table.serial!r} is the serial number of {other} already")
     return problems

@@ -1,4 +1,4 @@
-"""The newest value of every channel for whoever looks on: topics of their own, which never delay the road."""
+"""The newest value of every channel, published for viewers on separate topics; records are never delayed by it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from daq.road.reading import Reading, Series
 
 EVERY = 0.2
+"""Seconds between two rounds."""
 MESSAGES = 100
-"""Live values published in one round at most: the view gives way to the road."""
+"""Live values published in one round at most; the rest waits, so that records are not delayed."""
 
 
 class LiveView:
-    """Remembers the newest value of each channel and publishes it, some times a second."""
+    """Remembers the newest value of each channel and publishes it several times a second."""
 
     def __init__(self, station: str, clock: Clock) -> None:
         self._station = station

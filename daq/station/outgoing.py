@@ -1,6 +1,7 @@
-"""What is to be sent next, and what is under way: in order, what was sent in vain first, the newest beside a backlog.
+"""What is to be sent next, and what is under way (sent, and not acknowledged yet).
 
-The window of batches under way follows the road: it grows with each acknowledgement and is halved by lateness.
+Records are sent in order; batches that were not acknowledged go first, and the newest records beside a backlog. The
+window (how many batches may be under way) grows with each acknowledgement and is halved when a batch is late.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WINDOW = 16
-"""Batches under way at once, to begin with: each one acknowledged allows one more, one that is late halves it."""
+"""Batches under way at once, at the start: each one acknowledged allows one more, a late one halves the number."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 8, 64
 LIVE_WINDOW = 4
-"""Batches of them that are kept for the newest records while a backlog is sent."""
+"""Batches of the window that are reserved for the newest records while a backlog is sent."""
 BACKLOG = 8_000
-"""Unsent records that make a backlog: older ones then give way to new ones."""
+"""More unsent records than this are a backlog: new ones are then sent beside the older ones."""
 BATCH_LINES = 500
 BATCH_BYTES = 200_000
 RESEND = 5.0
 """Seconds without acknowledgement after which a batch is sent again; doubled each time, up to `LONGEST_RESEND`."""
 LONGEST_RESEND = 30.0
 PROGRESS = 10.0
-"""Seconds between two log lines that say how a backlog is getting on."""
+"""Seconds between two log messages with the progress of a backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +50,26 @@ class Run:
 
 @dataclass(slots=True)
 class Backfill:
-    """How a backlog is getting on: records that it still has, and records a second."""
+    """Progress of a backlog: records at its start and left now, and records a second."""
 
     started: float
-    begun_with: int
+    total: int
     left: int
     rate: float = 0.0
     logged: float = 0.0
 
-    def move_on(self, now: float, left: int) -> None:
-        """Note what is left; say it from time to time."""
-        self.rate = (self.begun_with - left) / max(0.001, now - self.started)
+    def update(self, now: float, left: int) -> None:
+        """Note what is left; log it from time to time."""
+        self.rate = (self.total - left) / max(0.001, now - self.started)
         self.left = left
         if now - self.logged >= PROGRESS:
             self.logged = now
-            ahead = f", about {left / self.rate:.0f} s more" if self.rate > 0 else ""
-            log.info("backlog: %d of %d records left, %.0f a second%s", left, self.begun_with, self.rate, ahead)
+            estimate = f", about {left / self.rate:.0f} s more" if self.rate > 0 else ""
+            log.info("backlog: %d of %d records left, %.0f a second%s", left, self.total, self.rate, estimate)
 
 
 class Outgoing:
-    """The runs of records that one station sends; knows the spool, and nothing of a connection."""
+    """The runs of records that one station sends; it knows the spool, but no connection."""
 
     def __init__(self, spool: Spool, clock: Clock) -> None:
         self.resent = 0
@@ -82,18 +83,18 @@ class Outgoing:
         """Forget what was sent: the spool has another epoch."""
         self._next = 1
         self._newest: tuple[int, int] | None = None  # while there is a backlog: where the newest began, and the next
-        self._again: deque[Run] = deque()
+        self._to_resend: deque[Run] = deque()
         self._under_way: dict[int, Run] = {}
         self._sent = Ranges()
-        self._look_again = False
+        self._rescan = False
 
-    def look_again(self) -> None:
-        """Send from the first waiting record on: some that were stored wait again."""
-        self._look_again = True  # done by the sender, which may be reading from the disk at this moment
+    def rescan(self) -> None:
+        """Search from the first record on for what waits: some that were stored wait again."""
+        self._rescan = True  # done by the sender, which may be reading from the disk at this moment
 
-    def take_back_all(self) -> None:
-        """Let whatever is under way be sent again: it may have died with the connection."""
-        self._again.extend(Run(one.first, one.last, one.live) for one in self._under_way.values())
+    def requeue_all(self) -> None:
+        """Let all that is under way be sent again: it may have been lost with the connection."""
+        self._to_resend.extend(Run(one.first, one.last, one.live) for one in self._under_way.values())
         self._under_way.clear()
 
     @property
@@ -102,7 +103,7 @@ class Outgoing:
         return len(self._under_way) < self.window
 
     def sending(self, run: Run) -> None:
-        """Note that a run goes out now."""
+        """Note that a run is sent now."""
         self._under_way[run.first] = run
         self._sent.add(run.first, run.last)
 
@@ -112,58 +113,58 @@ class Outgoing:
         return unsent if unsent <= last else None
 
     def settle(self, ack: Ack) -> None:
-        """Take what is stored or rejected off the road, and let the window follow."""
+        """Remove what is stored or rejected from what is under way, and enlarge the window."""
         done = [*ack.stored, *((one.seq, one.seq) for one in ack.rejected)]
         soon = self._clock.monotonic() + RESEND
         for first, run in list(self._under_way.items()):
             if self._spool.is_done(first, run.last) and any(a <= run.last and first <= b for a, b in done):
                 del self._under_way[first]
                 self.window = min(self.window + 1, LARGEST_WINDOW)
-            elif run.due > soon:  # the road works again: what was sent in vain meanwhile need not wait any longer
+            elif run.due > soon:  # acknowledgements come again: what was sent without one need not wait for so long
                 self._under_way[first] = Run(first, run.last, run.live, 1, soon)
 
-    def take_back_late(self) -> None:
-        """Let what nobody acknowledged in time be sent again, and halve the window."""
+    def requeue_late(self) -> None:
+        """Let all that nobody acknowledged in time be sent again, and halve the window."""
         now = self._clock.monotonic()
         late = [run for run in self._under_way.values() if run.due <= now]
         for run in late:
             del self._under_way[run.first]
-            self._again.append(run)
+            self._to_resend.append(run)
         if late:
             self.resent += len(late)
             self.window = max(self.window // 2, SMALLEST_WINDOW)
 
     def note_backfill(self) -> None:
-        """Note how a backlog gets on, where there is one."""
+        """Note the progress of a backlog, where there is one."""
         now = self._clock.monotonic()
         if self._newest is None:
             if self.backfill is not None:
                 took = now - self.backfill.started
-                log.info("backlog of %d records sent in %.1f s", self.backfill.begun_with, took)
+                log.info("backlog of %d records sent in %.1f s", self.backfill.total, took)
             self.backfill = None
             return
         left = self._spool.waiting_until(self._newest[0])
         if self.backfill is None:
             self.backfill = Backfill(now, left, left)
-        self.backfill.move_on(now, left)
+        self.backfill.update(now, left)
 
     async def next_run(self) -> tuple[Run, list[bytes]] | None:
-        """Give what is to be sent next: what was sent in vain, then the newest of all, then the oldest."""
+        """Give what is to be sent next: batches to resend, then (in a backlog) the newest records, then the oldest."""
         if (found := await self._next_again()) is not None:
             return found
-        if self._look_again:
-            self._next, self._newest, self._look_again = 1, None, False
+        if self._rescan:
+            self._next, self._newest, self._rescan = 1, None, False
         self._divide()
-        return await (self._next_in_order() if self._newest is None else self._next_of_two_lanes(*self._newest))
+        return await (self._next_in_order() if self._newest is None else self._next_beside_backlog(*self._newest))
 
     async def _next_again(self) -> tuple[Run, list[bytes]] | None:
-        while again := self._again:
-            old = again[0]  # stays there while it is read: a connection or a disk that breaks meanwhile costs no run
+        while queue := self._to_resend:
+            old = queue[0]  # stays there while it is read: a failing connection or disk loses no run
             found = await self._run(old.first, old.last, live=old.live, tries=old.tries + 1)
-            again.popleft()
+            queue.popleft()
             if found is not None:
                 if found[0].last < old.last:
-                    again.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
+                    queue.appendleft(Run(found[0].last + 1, old.last, old.live, old.tries))
                 return found
         return None
 
@@ -173,8 +174,8 @@ class Outgoing:
             self._next = found[0].last + 1
         return found
 
-    async def _next_of_two_lanes(self, begin: int, after: int) -> tuple[Run, list[bytes]] | None:
-        """Give the newest records from `after` on their share of the window, and the rest to those before `begin`."""
+    async def _next_beside_backlog(self, begin: int, after: int) -> tuple[Run, list[bytes]] | None:
+        """Give the newest records (from `after` on) in their part of the window, else the backlog (before `begin`)."""
         live = sum(run.live for run in self._under_way.values())
         if live < LIVE_WINDOW and (found := await self._run(after, self._spool.committed, live=True)) is not None:
             self._newest = (begin, found[0].last + 1)
@@ -184,12 +185,12 @@ class Outgoing:
         if (found := await self._run(self._next, begin - 1)) is not None:
             self._next = found[0].last + 1
             return found
-        if self._newest is not None:  # it is None where the spool has begun another epoch meanwhile
+        if self._newest is not None:  # it is None where another epoch has begun meanwhile
             self._next, self._newest = after, None  # the backlog has caught up with the newest
         return await self._next_in_order()
 
     def _divide(self) -> None:
-        """Where too much waits to be sent in order, let the newest records begin a queue of their own."""
+        """Where a backlog waits, start sending the newest records beside it."""
         if self._newest is None and self._spool.waiting_from(self._next) > BACKLOG:
             begin = self._spool.committed - BATCH_LINES + 1
             self._newest = (begin, begin)

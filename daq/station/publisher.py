@@ -1,7 +1,7 @@
-"""Sends what the spool holds over MQTT until a bridge says that it is stored; never waited for by acquisition.
+"""Sends what the spool holds over MQTT until a bridge says that it is stored; acquisition never waits for it.
 
-A batch that is not acknowledged in time is sent again: the broker may have died with it, and a bridge or a database
-that gets it twice stores it once. While a backlog is sent, the newest records have a share of the window to themselves.
+A batch that is not acknowledged in time is sent again: the broker may have lost it, and a bridge or a database that
+gets it twice stores it once. While a backlog is sent, a part of the window is reserved for the newest records.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REMIND = 1.0
+"""Seconds between two checks for late batches, also when nothing new comes."""
 STATUS = 2.0
+"""Seconds between two publications of the status."""
 
 
 class Publisher:
-    """Carries one station's records, status and live values over one connection after another."""
+    """Sends one station's records, status and live values, over one connection after another."""
 
     def __init__(self, station: str, spool: Spool, clock: Clock, status: Callable[[], dict[str, Any]]) -> None:
         self.station = station
@@ -54,9 +56,9 @@ class Publisher:
         self.outgoing.begin_epoch()
         self._work.set()
 
-    def look_again(self) -> None:
-        """Send from the first waiting record on: some that were stored wait again."""
-        self.outgoing.look_again()
+    def rescan(self) -> None:
+        """Search from the first record on for what waits: some that were stored wait again."""
+        self.outgoing.rescan()
         self._work.set()
 
     @property
@@ -66,32 +68,32 @@ class Publisher:
 
     @property
     def will(self) -> tuple[str, bytes]:
-        """Topic and payload that the broker publishes when this station is gone."""
+        """Topic and payload that the broker publishes when it loses this station."""
         return topic(self.station, "status"), json.dumps({"station": self.station, "state": "offline"}).encode()
 
     async def serve(self, connection: Connection) -> None:
         """Work on one connection until it breaks."""
         self._connection = connection
-        self.outgoing.take_back_all()
+        self.outgoing.requeue_all()
         try:
             await connection.subscribe(topic(self.station, "ack"))
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._hear(connection))
+                group.create_task(self._receive_acks(connection))
                 group.create_task(self._send(connection))
-                group.create_task(self._remind())
-                group.create_task(self._tell(connection))
+                group.create_task(self._wake_sender())
+                group.create_task(self._repeat_status(connection))
                 group.create_task(self.live.serve(connection))
         finally:
             self._connection = None
 
-    async def _hear(self, connection: Connection) -> None:
+    async def _receive_acks(self, connection: Connection) -> None:
         async for message in connection.messages():
             try:
                 ack = Ack.decode(message.payload)
                 self._check(ack)
             except Malformed as error:
                 self.strange_acks += 1
-                log.warning("an acknowledgement changes nothing: %s", error)
+                log.warning("an acknowledgement is ignored: %s", error)
                 self.on_strange_ack(str(error))
                 continue
             self._spool.acknowledge(ack)
@@ -110,13 +112,13 @@ class Publisher:
             if (unsent := self.outgoing.first_unsent(first, last)) is not None:
                 raise Malformed(f"it names record {unsent}, which was not sent")
         for one in ack.rejected:
-            log.error("the database rejects record %d for good: %s", one.seq, one.reason)
+            log.error("the database rejects record %d permanently: %s", one.seq, one.reason)
 
     async def _send(self, connection: Connection) -> None:
         outgoing = self.outgoing
         while True:
             self._work.clear()
-            outgoing.take_back_late()
+            outgoing.requeue_late()
             try:
                 while outgoing.has_room and (found := await outgoing.next_run()) is not None:
                     run, lines = found
@@ -129,15 +131,15 @@ class Publisher:
             self.progress = self._clock.monotonic()
             await self._work.wait()
 
-    async def _remind(self) -> None:
-        """Let the sender look at its clock, also when nothing new comes; say how a backlog gets on."""
+    async def _wake_sender(self) -> None:
+        """Let the sender find late batches, also when nothing new comes; note the progress of a backlog."""
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + REMIND)
             self.outgoing.note_backfill()
             self._work.set()
 
-    async def _tell(self, connection: Connection) -> None:
-        """Keep the retained status true: a node that hung may have fired an old will meanwhile."""
+    async def _repeat_status(self, connection: Connection) -> None:
+        """Repeat the retained status: a broker node that hung may have published an old will meanwhile."""
         while True:
             await self.publish_status(connection)
             await self._clock.sleep_until(self._clock.monotonic() + STATUS)
@@ -147,8 +149,8 @@ class Publisher:
         payload = json.dumps(self._status()).encode()
         await connection.publish(topic(self.station, "status"), payload, 1, retain=True)
 
-    async def say_goodbye(self) -> None:
-        """Publish the last status: who leaves in order has no will that the broker would publish."""
+    async def publish_last_status(self) -> None:
+        """Publish the status once more: after an orderly disconnect the broker does not publish the will."""
         if self._connection is not None:
             with suppress(BrokerError):
                 await self.publish_status(self._connection)

@@ -1,4 +1,4 @@
-"""What a running station does for a person at its own machine: tell, show, and send again."""
+"""What a running station does for commands on its own machine: report its state, give rows, send records again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from daq.station.records import Station
 
 ROWS = 2_000
-"""Rows in one answer at most: the station reads on while it writes it."""
+"""Rows in one answer at most: writing a longer one would delay the readings."""
 
 
 class Questions:
@@ -30,7 +30,7 @@ class Questions:
         self._monitor = monitor
 
     def handlers(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]:
-        """Give each question's name and who answers it."""
+        """Give the handler of each question by its name."""
         return {
             "status": self._status,
             "quarantine": self._quarantine,
@@ -53,15 +53,15 @@ class Questions:
         if count:
             text = f"{count} records of {first} to {last} were taken out of quarantine to be sent again"
             self._station.event(EventKind.REPLAY, text)
-            self._publisher.look_again()
+            self._publisher.rescan()
         return {"released": count}
 
     async def _replay(self, asked: dict[str, Any]) -> dict[str, Any]:
         start, end = int(asked["start"]), int(asked["end"])
         count = await _or_denied(self._spool.recall(start, end))
         if count:
-            self._station.event(EventKind.REPLAY, f"{count} stored records are sent again", at=None, missed=0)
-            self._publisher.look_again()
+            self._station.event(EventKind.REPLAY, f"{count} stored records are sent again")
+            self._publisher.rescan()
         return {"recalled": count}
 
     async def _bounds(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Questions:
             "start_digest": bounds.start_digest.hex(),
             "head": bounds.head,
             "head_digest": bounds.head_digest.hex(),
-            "dropped": [[first, last, link.hex() if link else None] for first, last, link in bounds.dropped],
+            "dropped": [[first, last, digest.hex() if digest else None] for first, last, digest in bounds.dropped],
             "stored": list(await _or_denied(self._spool.do(lambda file: list(file.stored)))),
         }
 
@@ -88,11 +88,11 @@ class Questions:
 
 
 def row_of(seq: int, at: int, reason: str, line: bytes | None) -> dict[str, Any]:
-    """Put a row of the quarantine into words for JSON; `line` is None where the record itself is lost."""
+    """Give a row of the quarantine as a JSON object; `line` is None where the record itself is lost."""
     return {"seq": seq, "at_ns": at, "reason": reason, "line": line.decode(errors="replace") if line else None}
 
 
-async def _or_denied(work: Awaitable[Any]) -> Any:  # noqa: ANN401  # whatever the spool gives
+async def _or_denied(work: Awaitable[Any]) -> Any:  # noqa: ANN401  # any result of the spool
     try:
         return await work
     except SpoolError as error:

@@ -1,4 +1,4 @@
-"""What all instruments of a station share: its queue, its clock and how far that is to be trusted, its events."""
+"""What all instruments of a station share: its queue, its clock and whether that is synchronised, its events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 STEP = 0.050
 """A wall clock that moves by more than this many seconds against the monotonic clock was set."""
-_GOOD_NEWS = {EventKind.START, EventKind.STOP, EventKind.CONNECT, EventKind.RELOAD, EventKind.REPLAY}
+_ROUTINE = {EventKind.START, EventKind.STOP, EventKind.CONNECT, EventKind.RELOAD, EventKind.REPLAY}
 
 
 class Queue(Protocol):
@@ -38,18 +38,19 @@ class Station:
     queue: Queue
     clock: Clock
     on_reading: Callable[[Reading], None] = lambda _: None
-    grid: int = 0
-    """Counts the steps of the wall clock: whoever holds an older number aligns its grid again."""
-    floor: int = 0
-    """Latest stamp (UTC ns) that an earlier run has left: no reading is stamped before it."""
+    clock_steps: int = 0
+    """Counts the steps of the wall clock: after each one every follower aligns its grid again."""
+    last_run_stamp: int = 0
+    """Latest stamp (UTC ns) of the runs before: every reading is stamped after it."""
     synchronised: bool | None = None
-    _said: dict[tuple[EventKind, str], int] = field(default_factory=dict, init=False)
+    _latest_stamps: dict[tuple[EventKind, str], int] = field(default_factory=dict, init=False)
     _refused: tuple[int, int, str] | None = field(default=None, init=False)  # since (UTC ns), how many, why
 
     def keep(self, record: Record) -> bool:
-        """Put a record on the road; gives whether it was taken.
+        """Put a record into the queue; gives whether it was taken.
 
-        What a full spool or a dead disk refuses is counted, and said as an interval when records are taken again.
+        Records that a full spool or a failed disk refuses are counted; when records are taken again, an event says how
+        many were refused.
         """
         try:
             self.queue.put(record)
@@ -71,7 +72,7 @@ class Station:
             self._refused = (since, count + 1, why)
 
     def end_refusal(self, how: str) -> None:
-        """Say how many records were refused, if any were."""
+        """Record how many records were refused, if any were."""
         if self._refused is None:
             return
         (since, count, why), self._refused = self._refused, None
@@ -91,25 +92,25 @@ class Station:
         missed: int = 0,
         raw: str = "",
     ) -> None:
-        """Put an event on the road and into the log."""
-        level = logging.INFO if kind in _GOOD_NEWS else logging.WARNING
+        """Put an event into the queue and into the log."""
+        level = logging.INFO if kind in _ROUTINE else logging.WARNING
         log.log(level, "%s%s: %s", f"{instrument}: " if instrument else "", kind, text)
-        # Two events of one kind never share a stamp: the database would keep the later one alone.
-        stamp = max(self.clock.utc_ns() if at is None else at, self._said.get((kind, instrument), 0) + 1)
-        self._said[kind, instrument] = stamp
+        # Two events of one kind never share a stamp: the database would keep only the later one.
+        stamp = max(self.clock.utc_ns() if at is None else at, self._latest_stamps.get((kind, instrument), 0) + 1)
+        self._latest_stamps[kind, instrument] = stamp
         self.keep(Event(self.name, kind, text, stamp, instrument, until, missed, raw))
 
     def notice_synchronisation(self) -> None:
-        """Ask whether the wall clock follows a time server, and say so when that has changed."""
+        """Ask whether the wall clock follows a time server, and record an event when that has changed."""
         now = self.clock.synchronised()
         if now is not self.synchronised and False in {now, self.synchronised}:
-            said = "follows no time server: readings are marked" if now is False else "follows a time server"
-            self.event(EventKind.CLOCK_SYNC, f"the wall clock {said}")
+            what = "follows no time server: readings are marked" if now is False else "follows a time server"
+            self.event(EventKind.CLOCK_SYNC, f"the wall clock {what}")
         self.synchronised = now
 
 
 async def watch_clock(station: Station) -> None:
-    """Report when the wall clock is set or the machine has slept, and let every instrument align its grid again."""
+    """Report when the wall clock is set or the machine has slept, and let every follower align its grid again."""
     clock = station.clock
     offset = ahead_ns(clock)
     asleep, rounds = clock.asleep(), 0
@@ -125,7 +126,7 @@ async def watch_clock(station: Station) -> None:
         if abs(step) > STEP:
             station.event(EventKind.CLOCK_STEP, f"the wall clock was set by {step:+.3f} s")
         if slept > STEP or abs(step) > STEP:
-            station.grid += 1
+            station.clock_steps += 1
         rounds += 1
         if rounds % 10 == 0:
             station.notice_synchronisation()

@@ -1,4 +1,4 @@
-"""The station as a service: config in, readings out, until a signal says stop; then drained, counted and closed."""
+"""The station as a service: runs until a stop signal, then sends what waits, writes its counts and closes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from daq.station.acquisition import Follower
 from daq.station.announcements import Announcements
 from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
-from daq.station.installation import load_station, wire
+from daq.station.installation import instrument_of, load_station
 from daq.station.publisher import Publisher
 from daq.station.questions import Questions
 from daq.station.records import Station
@@ -39,24 +39,25 @@ log = logging.getLogger(__name__)
 DRAIN = 10.0
 """Seconds that a stopping station waits for the database to take what is left; the rest stays in the spool."""
 HEALTH = 60.0
+"""Seconds between two records of the station's health."""
 STUCK = 20.0
-"""Seconds without progress after which the watchdog is not fed any more."""
-CLOSED_FOR = 0.5
-"""Seconds between two runs of a station that are worth an event."""
+"""Seconds without progress after which systemd's watchdog is no longer notified."""
+LONG_PAUSE = 0.5
+"""Seconds between two runs of a station above which the pause becomes an event."""
 
 
 class StationService:
     """One running station: its followers, its spool and its publisher."""
 
     def __init__(self, config: StationConfig, clock: Clock, wires: Wires, path: Path | None = None) -> None:
-        """`path` is where the config is read again when a reload is asked for."""
+        """`path` is the config file that a reload reads again."""
         table = config.spool
         self.config = config
         self.clock = clock
         self.wires = wires
         self.spool_path = table.path or state_folder() / "spool.sqlite"
         self.spool = Spool(self.spool_path, table.limit, _retention(table), table.ballast)
-        self.station = Station(config.station, self.spool, clock, floor=self.spool.latest_stamp)
+        self.station = Station(config.station, self.spool, clock, last_run_stamp=self.spool.latest_stamp)
         self.supervisor = Supervisor(self.station, [self._follower(name) for name in config.instruments])
         self.publisher = Publisher(config.station, self.spool, clock, self.status)
         self.monitor = Monitor(self.station, self.spool, self.publisher, self.supervisor, table.alarm_after)
@@ -64,40 +65,40 @@ class StationService:
         self._path = path
         self._questions = Questions(self.station, self.spool, self.publisher, self.monitor)
         self._group: asyncio.TaskGroup | None = None
-        self._road: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
         self._waiting_readings = 0
         Announcements(self.station, self.spool, self.publisher)
 
     def _follower(self, name: str) -> Follower:
         table = self.config.instruments[name]
-        return Follower(self.station, wire(name, table, self.wires), table.period, table.simulated)
+        return Follower(self.station, instrument_of(name, table, self.wires), table.period, table.simulated)
 
     def status(self) -> dict[str, Any]:
-        """Give the health of the station, as published and as `daq status` shows it."""
+        """Give the status of the station, as published and as `daq status` shows it."""
         return self.monitor.status()
 
     # -- running
 
     def stuck(self) -> str | None:
-        """Name the part that has stopped moving; None while all do. Broker and database are none of these parts."""
+        """Name the part that makes no progress; None where all do. Broker and database are not counted as parts."""
         if self.spool.silent_for > STUCK:
             return "the spool"
         return self.supervisor.stuck
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event | None = None) -> None:
-        """Acquire until `stop` is set, then drain; raises whatever a part of the station dies of."""
+        """Acquire until `stop` is set, then drain; raises the error that ends a part of the station."""
         handlers = self._questions.handlers() | {"reload": self._reload_asked}
         async with asyncio.TaskGroup() as group, serve_control(socket_of(self.spool_path), handlers):
             self._group = group
-            self._start_road()
+            self._start_publishing()
             group.create_task(self._watch_spool(), name="spool")
-            await self._say_what_was()
+            await self._record_start()
             reading = group.create_task(self.supervisor.run(), name="acquisition")
             duties = [
                 group.create_task(duty, name=name)
                 for name, duty in (
                     ("health", self._note_health()),
-                    ("watchdog", self._feed_watchdog()),
+                    ("watchdog", self._notify_watchdog()),
                     ("reload", self._reload_when(reload or asyncio.Event())),
                 )
             ]
@@ -111,28 +112,28 @@ class StationService:
             self.station.end_refusal("the station stops")
             self.station.event(EventKind.STOP, "asked to stop")
             await self._drain()
-            for task in (*duties, self._road):
+            for task in (*duties, self._publishing):
                 if task is not None:
                     task.cancel()
             self.monitor.state = "offline"
-            await self.publisher.say_goodbye()
+            await self.publisher.publish_last_status()
             with suppress(SpoolError):
                 self._waiting_readings = await self.spool.count_waiting(b"reading,")
             await self.spool.close()
         self._write_ledger()
 
-    async def _say_what_was(self) -> None:
-        """Say that a run begins, how the last one ended, and that nothing was read between the two."""
+    async def _record_start(self) -> None:
+        """Record that a run begins, how the last one ended, and the gap between the two."""
         self.station.notice_synchronisation()
         self.station.event(EventKind.START, f"daq {__version__}, {len(self.supervisor.followers)} instruments")
         if self.spool.damage:
             self.station.event(EventKind.DAMAGE, self.spool.damage)
         now, since = self.clock.utc_ns(), self.spool.latest_stamp
-        if since and now - since > CLOSED_FOR * NANOSECONDS:
-            closed = (now - since) / NANOSECONDS
-            missed = sum(int(closed / one.period) for one in self.supervisor.followers.values())
+        if since and now - since > LONG_PAUSE * NANOSECONDS:
+            pause = (now - since) / NANOSECONDS
+            missed = sum(int(pause / one.period) for one in self.supervisor.followers.values())
             how = "it had been asked to stop" if self.spool.ended_in_order else "it had ended without a stop"
-            text = f"the station did not run for {in_words(closed)}: {how}"
+            text = f"the station did not run for {in_words(pause)}: {how}"
             self.station.event(EventKind.GAP, text, at=since, until=now, missed=missed)
         elif since > now:
             ahead = in_words((since - now) / NANOSECONDS)
@@ -140,16 +141,16 @@ class StationService:
             self.station.event(EventKind.CLOCK_STEP, text)
         self.monitor.sync_s = await asyncio.to_thread(_sync_time, self.spool_path.parent)
         if (room := self.spool.capacity) < self.config.spool.limit:
-            what = (
+            text = (
                 f"the disk of the spool has room for {room >> 20} MiB; its limit is {self.config.spool.limit >> 20} MiB"
             )
-            self.station.event(EventKind.FILL, what)
-        if strange := disk.judgement(self.monitor.sync_s):
-            log.warning("%s: %s", self.spool_path.parent, strange)
+            self.station.event(EventKind.FILL, text)
+        if warning := disk.judgement(self.monitor.sync_s):
+            log.warning("%s: %s", self.spool_path.parent, warning)
 
-    def _start_road(self) -> None:
+    def _start_publishing(self) -> None:
         if self._group is not None:
-            self._road = self._group.create_task(self._publish(), name="publisher")
+            self._publishing = self._group.create_task(self._publish(), name="publisher")
 
     async def _publish(self) -> None:
         name, payload = self.publisher.will
@@ -157,34 +158,34 @@ class StationService:
         will = Message(name, payload, qos=1, retain=True)
         await stay_connected(self.config.broker, client, self.publisher.serve, will=will)
 
-    async def _restart_road(self) -> None:
-        if self._road is not None:
-            self._road.cancel()
-            await wait(self.clock, [self._road], STUCK)
-        self._start_road()
+    async def _restart_publishing(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
+            await wait(self.clock, [self._publishing], STUCK)
+        self._start_publishing()
 
     async def _watch_spool(self) -> None:
         await asyncio.shield(self.spool.finished)
 
     async def _note_health(self) -> None:
-        """Put the state of the station on its own road, once a minute; look for alarms more often."""
+        """Record the health of the station every `HEALTH` seconds; check for alarms more often."""
         while True:
             self.station.keep(self.monitor.record())
             for _ in range(12):
                 await self.clock.sleep_until(self.clock.monotonic() + HEALTH / 12)
                 self.monitor.raise_alarms()
 
-    async def _feed_watchdog(self) -> None:
+    async def _notify_watchdog(self) -> None:
         while True:
             if (part := self.stuck()) is None:
                 notify.watchdog()
             else:
-                log.critical("%s has stopped moving; systemd will start this station again", part)
+                log.critical("%s makes no progress; systemd will start this station again", part)
             silent = self.clock.monotonic() - self.publisher.progress
             if self.publisher.connected and silent > STUCK:
                 self.station.event(EventKind.RESTART, f"the publisher made no progress for {silent:.0f} s")
                 self.publisher.progress = self.clock.monotonic()
-                await self._restart_road()
+                await self._restart_publishing()
             ledger = self.spool.ledger
             notify.status(f"{ledger.acquired} acquired, {ledger.stored} stored, {ledger.spooled} waiting")
             await self.clock.sleep_until(self.clock.monotonic() + 2.0)
@@ -200,12 +201,12 @@ class StationService:
             log.warning("%d records wait in the spool for the next start", waiting)
 
     def _write_ledger(self) -> None:
-        """Leave the last count beside the spool, for whoever started this station."""
+        """Write the last counts to a file beside the spool, for the program that started this station."""
         path = self.spool_path.with_name("ledger.json")
-        said = self.monitor.status() | {"waiting_readings": self._waiting_readings}
-        path.write_text(json.dumps(said, indent=1))
+        counts = self.monitor.status() | {"waiting_readings": self._waiting_readings}
+        path.write_text(json.dumps(counts, indent=1))
 
-    # -- another config
+    # -- reload
 
     async def _reload_when(self, asked: asyncio.Event) -> None:
         while True:
@@ -227,32 +228,32 @@ class StationService:
         return {"changed": changed}
 
     async def reload(self, new: StationConfig) -> list[str]:
-        """Take over what differs in `new`, and restart only that; ConfigError where it cannot be: nothing changes."""
+        """Apply what differs in `new`, and restart only that; ConfigError where that is impossible: nothing changes."""
         old = self.config
         if new.station != old.station or new.spool.path != old.spool.path:
             raise ConfigError(["another station name or spool file needs a restart: systemctl restart daq"])
         new.broker.password()
-        gone = [name for name in old.instruments if name not in new.instruments]
+        removed = [name for name in old.instruments if name not in new.instruments]
         changed = [n for n, table in new.instruments.items() if n in old.instruments and table != old.instruments[n]]
         added = [name for name in new.instruments if name not in old.instruments]
-        links = [self.supervisor.followers[name].instrument.link for name in (*gone, *changed)]
-        await self.supervisor.remove([*gone, *changed])
+        links = [self.supervisor.followers[name].instrument.link for name in (*removed, *changed)]
+        await self.supervisor.remove([*removed, *changed])
         for link in links:
             await self.wires.give_back(link)
         self.config = new
         for name in (*changed, *added):
             self.supervisor.add(self._follower(name))
-        said = [f"{name} removed" for name in gone]
-        said += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
+        changes = [f"{name} removed" for name in removed]
+        changes += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
         if new.spool != old.spool:
             self.spool.set_retention(new.spool.limit, _retention(new.spool))
             self.monitor.alarm_after = new.spool.alarm_after
-            said.append("spool changed")
+            changes.append("spool changed")
         if new.broker != old.broker:
-            await self._restart_road()
-            said.append("broker changed")
-        self.station.event(EventKind.RELOAD, ", ".join(said) or "nothing has changed")
-        return said
+            await self._restart_publishing()
+            changes.append("broker changed")
+        self.station.event(EventKind.RELOAD, ", ".join(changes) or "nothing has changed")
+        return changes
 
 
 def _retention(table: SpoolTable) -> Retention:
@@ -263,7 +264,7 @@ def _sync_time(folder: Path) -> float:
     try:
         return disk.sync_time(folder)
     except OSError:
-        return 0.0  # the disk is full or worse, which the spool itself says
+        return 0.0  # the disk is full or broken, which the spool itself reports
 
 
 async def run_station(config: StationConfig, path: Path | None = None) -> None:

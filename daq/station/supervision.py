@@ -1,4 +1,4 @@
-"""Keeps every instrument followed: one that hangs is ended and followed anew, and the others go on."""
+"""Runs one follower for each instrument: one that hangs is ended and started again, without effect on the others."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_ANSWER = 2.0
-"""Seconds that an ending follower is waited for while an answer is under way."""
+"""Seconds to wait for the answer that a follower expects when it is to end."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
-CALM = 600.0
-"""Seconds without trouble after which the next restart is the first one again."""
+RESET_AFTER = 600.0
+"""Seconds without a restart after which the next one has `FIRST_PAUSE` again."""
 
 
 class Supervisor:
-    """The followers of a station by the name of their instrument; they come, go and are started again while it runs."""
+    """The followers of a station by the name of their instrument; adds, removes and restarts them while it runs."""
 
     def __init__(self, station: Station, followers: Iterable[Follower]) -> None:
         self._station = station
@@ -38,7 +38,7 @@ class Supervisor:
         self.followers = {one.instrument.name: one for one in followers}
 
     async def run(self) -> None:
-        """Follow every instrument until cancelled; an answer that is under way then is still taken."""
+        """Follow every instrument until cancelled; an answer that is expected then is still taken."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             clock = group.create_task(watch_clock(self._station), name="clock")
@@ -67,7 +67,7 @@ class Supervisor:
                 await self._restart(name)
 
     async def _restart(self, name: str) -> None:
-        """End a follower that hangs and start it again; one that cannot even be ended is left to the watchdog."""
+        """End a follower that hangs and start it again; where it cannot be ended, the watchdog restarts the station."""
         follower, clock = self.followers[name], self._station.clock
         now = clock.monotonic()
         overdue = now - follower.expected_by
@@ -77,8 +77,8 @@ class Supervisor:
         if not await wait(clock, [task], LAST_ANSWER):
             log.critical("%s hangs and cannot be ended", name)
             return
-        last, pause = self._restarted.get(name, (-CALM, 0.0))
-        pause = FIRST_PAUSE if now - last > CALM else min(2 * pause, LONGEST_PAUSE)
+        last, pause = self._restarted.get(name, (-RESET_AFTER, 0.0))
+        pause = FIRST_PAUSE if now - last > RESET_AFTER else min(2 * pause, LONGEST_PAUSE)
         self._restarted[name] = (now, pause)
         follower.restarts += 1
         silent = follower.longest_wait + overdue
@@ -99,7 +99,7 @@ class Supervisor:
         self._start(follower.instrument.name)
 
     async def remove(self, names: list[str]) -> None:
-        """Follow these no more; answers that are under way are still taken."""
+        """Stop following these; answers that are expected are still taken."""
         await self._end(names, "it was taken out of the config, or changed there")
         for name in names:
             del self.followers[name], self._tasks[name]

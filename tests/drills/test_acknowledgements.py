@@ -685,7 +685,7 @@ class Machine(RuleBasedStateMachine):
         self.run(step())
 
     async def bring(self, batches: list[Batch]) -> None:
-        for station, ack in acknowledgements(await self.bridge._settled(batches), self.bridge.name):
+        for station, ack in acknowledgements(await self.bridge._settle(batches), self.bridge.name):
             assert station == "lab"
             self.acks.append(ack.encode())
         self.count("batches stored", len(batches))
@@ -848,7 +848,7 @@ class Machine(RuleBasedStateMachine):
                 self.hand_over_all()
                 self.worker.give_turn()
             if found := await self.until(_result(task)):
-                self.publisher.look_again()
+                self.publisher.rescan()
                 self.count("records released", found)
 
         self.run(step())
@@ -863,7 +863,7 @@ class Machine(RuleBasedStateMachine):
                 self.hand_over_all()
                 self.worker.give_turn()
             if found := await self.until(_result(task)):
-                self.publisher.look_again()
+                self.publisher.rescan()
                 self.count("records recalled", found)
 
         self.run(step())

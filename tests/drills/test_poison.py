@@ -146,7 +146,7 @@ async def drill(made: World, station: Station, database: InfluxDb1 | InfluxDb2) 
         first = station.first
         ack = await station.send(mixed(first))
         assert (list(ack.stored), list(ack.rejected)) == ([(first, first + BATCH - 1)], []), name
-        if log_of(made.bridge).count("thrown away, no batch of daq/1") != number:
+        if log_of(made.bridge).count("discarded, no batch of daq/1") != number:
             silenced.append(name)
     first = station.first - BATCH * len(envelopes(dice))
     assert await numbers_in(database) == list(range(first, station.first))

@@ -16,7 +16,7 @@ import pytest
 from daq.host.clock import SystemClock
 from daq.road.reading import Event, EventKind, Reading, Record
 from daq.station.acquisition import Follower
-from daq.station.installation import load_station, wire
+from daq.station.installation import instrument_of, load_station
 from daq.station.records import Station
 from daq.station.supervision import Supervisor
 from drivers.links import Wires
@@ -220,7 +220,8 @@ async def station_on_ptys(folder: Path) -> AsyncIterator[tuple[Lab, Seen, Superv
         seen, wires = Seen(), Wires()
         station = Station("lab", seen, SystemClock())
         followers = [
-            Follower(station, wire(name, table, wires), table.period) for name, table in config.instruments.items()
+            Follower(station, instrument_of(name, table, wires), table.period)
+            for name, table in config.instruments.items()
         ]
         supervisor = Supervisor(station, followers)
         running = asyncio.create_task(supervisor.run(), name="acquisition")

@@ -261,7 +261,7 @@ async def test_poison_at_the_bridge_stops_nobody(tmp_path: Path, lab: Path) -> N
         await made.station.stop()
         counts = compare(made.truth(), await made.stored())
     assert counts["balance"] == made.ledger()["instruments"]["balance"]["readings"]
-    assert log_of(made.bridge).count("thrown away") >= 5
+    assert log_of(made.bridge).count("discarded") >= 5
     assert "Traceback" not in log_of(made.bridge)
 
 

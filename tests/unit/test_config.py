@@ -36,7 +36,7 @@ MISTAKES = {
     "period without unit": (GOOD.replace('"1 s"', "1"), 'write a number and a unit in quotes, as in "2 s"'),
     "period with a strange unit": (GOOD.replace('"1 s"', '"1 sec"'), '"1 sec" is no duration'),
     "period too short": (GOOD.replace('"1 s"', '"0 s"'), "is shorter than 1 ms"),
-    "no serial": (GOOD.replace('serial = "B1"', ""), "serial: missing; write the serial number that stands on"),
+    "no serial": (GOOD.replace('serial = "B1"', ""), "serial: missing; write the serial number that is printed on"),
     "unknown option": (GOOD + "options = { unti = 'g' }", 'options: unknown unti; did you mean "unit"?'),
     "option value": (
         GOOD + "options = { unit = 'pound' }",
@@ -45,7 +45,7 @@ MISTAKES = {
     "address": (GOOD.replace("tcp://127.0.0.1:8001", "tcp:/127.0.0.1"), "[instruments.balance] address: "),
     "line": (GOOD + 'line = "9600 8X1"', '"9600 8X1" is no line setting'),
     "unit for text": (GOOD + "unit = 3", "unit is for Modbus only"),
-    "inline password": (GOOD + '[broker]\npassword = "x"', "no secret belongs into a config; write it into a file"),
+    "inline password": (GOOD + '[broker]\npassword = "x"', "a secret must not be in a config; write it into a file"),
     "broker host": (GOOD + '[broker]\nhosts = ["a b"]', '"a b" is no host'),
     "protocol": (GOOD + '[broker]\nprotocol = "4"', "'4' is not possible; use 'auto', '5' or '3.1.1'"),
     "size": (GOOD + '[spool]\nlimit = "2 GB"', "'2 GB' is no size"),

@@ -36,8 +36,8 @@ def batch(station: str, number: int, lines: int = 500) -> Batch:
 def test_stations_take_turns() -> None:
     made = bridge()
     for number in range(60):
-        made._keep(batch("flood", number))
-    made._keep(batch("calm", 0))
+        made._add(batch("flood", number))
+    made._add(batch("calm", 0))
     taken = made._take()
     assert [one.station for one in taken[:2]] == ["flood", "calm"]
     assert sum(len(one.lines) for one in taken) <= WRITE_LINES
@@ -49,7 +49,7 @@ def test_stations_take_turns() -> None:
 def test_batch_that_comes_again_while_it_waits_is_stored_once() -> None:
     made = bridge()
     for _ in range(3):
-        made._keep(batch("lab", 7))
+        made._add(batch("lab", 7))
     assert [one.first for one in made._take()] == [3_501]
     assert made._take() == []
 
@@ -59,6 +59,6 @@ def test_memory_is_bounded_and_what_goes_is_counted() -> None:
     size = len(LINE) * 500
     count = WAITING_BYTES // size + 10
     for number in range(count):
-        made._keep(batch("lab", number))
+        made._add(batch("lab", number))
     assert made.counters.given_up == 10
     assert made._take()[0].first == 10 * 500 + 1, "the oldest go: their station sends them again"

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from daq.road.batch import Batch
-from daq.road.line_check import BOOLEAN, FLOAT, INTEGER, SCHEMA, STRING, fault, strange_lines
+from daq.road.line_check import BOOLEAN, FLOAT, INTEGER, SCHEMA, STRING, fault, invalid_lines
 from daq.road.line_protocol import encode, tag
 from daq.road.point import parse
 from daq.road.reading import Event, EventKind, Health, Reading, Record, Series
@@ -30,12 +30,12 @@ def test_poison_is_refused_in_words(name: str) -> None:
 
 def test_only_the_bad_lines_of_a_batch_are_named() -> None:
     lines = [good(kind, 41 + number) for number, kind in enumerate(["reading", "event", "station"] * 10)]
-    assert strange_lines(Batch("lab", EPOCH, 41, lines)) == {}
+    assert invalid_lines(Batch("lab", EPOCH, 41, lines)) == {}
     lines[7] = POISON["value is a text"].line(48)
     lines[9], lines[10] = lines[10], lines[9]
-    assert list(strange_lines(Batch("lab", EPOCH, 41, lines))) == [7, 9, 10]
-    assert len(strange_lines(Batch("lab-2", EPOCH, 41, lines))) == 30
-    assert len(strange_lines(Batch("lab", "f" * 32, 41, lines))) == 30
+    assert list(invalid_lines(Batch("lab", EPOCH, 41, lines))) == [7, 9, 10]
+    assert len(invalid_lines(Batch("lab-2", EPOCH, 41, lines))) == 30
+    assert len(invalid_lines(Batch("lab", "f" * 32, 41, lines))) == 30
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -255,7 +255,7 @@ async def test_recall_while_the_sender_reads_the_disk_is_not_forgotten(
         await spool.flush()
         await clock.run_for(0.1)
         assert await spool.recall(0, 2**62) == 10
-        publisher.look_again()
+        publisher.rescan()
         may_read.set()
         await until(clock, lambda: sum(len(batch.lines) for batch in road.batches) >= 25)
         assert {seq_of(line) for batch in road.batches[1:] for line in batch.lines} == set(range(1, 16))
