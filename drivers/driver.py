@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Channel",
+    "Control",
     "Driver",
     "Identity",
     "Listen",
     "Poll",
+    "Proof",
     "Query",
     "Registers",
     "Sample",
@@ -129,27 +131,55 @@ class Poll(Generic[Q]):
     """One query and the channels whose values are in its reply.
 
     `decode` gives one Sample for each channel, in their order, and raises Unreadable for a reply unknown to the manual.
+    `stamp` is the instant of the values: the middle between question and answer, or the answer where the instrument
+    itself waits (for stability) before it measures.
     """
 
     query: Q
     channels: tuple[Channel, ...]
     decode: Callable[[bytes], tuple[Sample, ...]]
+    stamp: Literal["middle", "answer"] = "middle"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity(Generic[Q]):
-    """How to read the serial number from the wire; `decode` raises Unreadable."""
+    """How to read the serial number from the wire; `decode` raises Unreadable.
+
+    `disturbs`: by its manual the question may disturb a measurement. It is then asked at the connection, after trouble
+    and after bytes that nobody asked for, and not again and again while the instrument is read.
+    """
 
     query: Q
     decode: Callable[[bytes], str]
+    disturbs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Setup(Generic[Q]):
-    """A command to send before an instrument can be read; `check` raises Unreadable where the answer is wrong."""
+    """A command to send before an instrument can be read; `check` raises Unreadable where the answer is wrong.
+
+    `proves`: it is a question that changes nothing (which unit is set?) and is asked again with the identity.
+    """
 
     query: Q
     check: Callable[[bytes], object] = len
+    proves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Control(Generic[Q]):
+    """A harmless question whose answer cannot be taken for that of a poll; `check` raises Unreadable for any other.
+
+    After a failure, late answers to earlier questions may still come. The answer to a control question proves that
+    none is between it and the instrument any more.
+    """
+
+    query: Q
+    check: Callable[[bytes], object]
+
+
+Proof: TypeAlias = Literal["number", "checksum and form", "form", "length", "nothing"]
+"""What shows that an answer belongs to its question: a number that it carries, its form, its length, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +188,9 @@ class Driver(Generic[Q]):
 
     `identity` is None only where the command set has no way to ask. `setup` is sent after the identity was checked,
     and holds nothing that reading does not need. `serial_line` is the factory setting of a serial port, `port` the
-    usual TCP port, `settle` the seconds without a byte after which no late answer can come any more.
+    usual TCP port, `settle` the seconds without a byte after which no late answer can come any more. `controls` are
+    asked after a failure, beside the identity. `quieting` is sent, and its answer read, where the instrument talks
+    without being asked: it ends that and changes nothing else.
     """
 
     title: str
@@ -168,6 +200,9 @@ class Driver(Generic[Q]):
     serial_line: SerialLine = SerialLine()
     port: int | None = None
     settle: float = 1.0
+    controls: tuple[Control[Q], ...] = ()
+    quieting: tuple[Q, ...] = ()
+    proof: Proof = "form"
 
     @property
     def channels(self) -> tuple[Channel, ...]:

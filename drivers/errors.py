@@ -4,6 +4,7 @@
     ├── Silent        the wire is connected, but no answer came (time-out)
     ├── Lost          the wire is not connected (refused, unplugged, closed by the peer)
     ├── Unreadable    an answer came, but not in the form that the manual gives
+    │   └── WrongSetting   it has that form, and shows another unit, function or setting than is expected
     └── Impostor      another instrument answers: not the serial number in the config
 
 The quality of a value (unstable, overrange, ...) is data, see `drivers.sample.Status`, and never an error.
@@ -30,6 +31,10 @@ class Unreadable(InstrumentError):
     def __init__(self, message: str, raw: bytes = b"") -> None:
         super().__init__(message)
         self.raw = raw
+
+
+class WrongSetting(Unreadable):
+    """A well-formed answer shows that the instrument is not set as expected: another unit, function or range."""
 
 
 class Impostor(InstrumentError):

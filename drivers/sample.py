@@ -23,18 +23,21 @@ class Status(IntEnum):
     """Below what the instrument can measure: no value."""
     INVALID = 4
     """The instrument answers that it has no value (sensor open, fault, adjustment running)."""
+    IMPLAUSIBLE = 5
+    """A value beyond the bounds of nature or of the config: kept, and not to be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One measured value with its digits as sent.
 
-    `unit` is a UCUM code ("g", "Ohm", "Cel", "hPa", "%"). `value` is None exactly where `status` says that there is
-    none; such a sample may leave its unit empty, as instruments do.
+    `unit` is a UCUM code ("g", "Ohm", "Cel", "hPa", "%"), or None where the reply could show its unit and this time
+    does not: such a value counts only while nothing speaks against the unit that was shown before. `value` is None
+    exactly where `status` says that there is none; such a sample may leave its unit empty, as instruments do.
     """
 
     value: Decimal | None
-    unit: str = ""
+    unit: str | None = ""
     status: Status = Status.GOOD
 
     @classmethod
@@ -43,7 +46,7 @@ class Sample:
         return cls(None, "", status)
 
     def __post_init__(self) -> None:
-        has_value = self.status in {Status.GOOD, Status.UNSTABLE}
+        has_value = self.status in {Status.GOOD, Status.UNSTABLE, Status.IMPLAUSIBLE}
         if has_value != (self.value is not None):
             raise ValueError(f"a {self.status.name} sample {'needs' if has_value else 'cannot have'} a value")
         if self.value is not None and not self.value.is_finite():

@@ -82,6 +82,18 @@ class ModbusUnit:
                 self._not_before = self._answered + self._settle
         return frame.payload(answer)
 
+    unasked = 0
+    waiting = False
+    suspect = False
+
+    def proves(self, query: object) -> bool:
+        """Whether an answer to this question, asked now, can only be its own."""
+        del query
+        return True
+
+    def trust(self) -> None:
+        """Note that control questions were answered."""
+
     async def close(self) -> None:
         """Release the bus; it closes when no unit uses it any more."""
         self._opening = None

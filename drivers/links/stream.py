@@ -64,6 +64,18 @@ class StreamLink:
                 raise
         return answer[len(query.command) :] if self._echo else answer
 
+    unasked = 0
+    waiting = False
+    suspect = False
+
+    def proves(self, query: object) -> bool:
+        """Whether an answer to this question, asked now, can only be its own."""
+        del query
+        return True
+
+    def trust(self) -> None:
+        """Note that control questions were answered."""
+
     async def close(self) -> None:
         """Release the wire; it closes when no link uses it any more."""
         self._opening = None

@@ -23,7 +23,7 @@ import pytest
 from drivers import catalogue
 from drivers.driver import Poll, Registers, Text, Unreadable
 from drivers.errors import InstrumentError
-from drivers.instrument import _checked
+from drivers.instrument import decoded
 from drivers.links import modbus_frames
 from drivers.links.connection import LARGEST_ANSWER, Connection
 from drivers.links.modbus_frames import RtuFrame, TcpFrame
@@ -171,7 +171,7 @@ def judge(poll: Poll[Any], raw: bytes, samples: tuple[Sample, ...], wide: bool) 
 
 
 def values(poll: Poll[Any], raw: bytes) -> int:
-    samples = _checked(poll, raw)
+    samples = decoded(poll, raw)
     judge(poll, raw, samples, isinstance(poll.query, Registers))
     return len(samples)
 
@@ -423,7 +423,7 @@ def test_answer_to_another_question_is_no_value() -> None:
         for poll in polls:
             for raw in strange:
                 with suppress(Unreadable):
-                    taken.append((name, raw, _checked(poll, raw)))
+                    taken.append((name, raw, decoded(poll, raw)))
     assert taken == []
 
 
