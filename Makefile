@@ -1,7 +1,7 @@
 # What a person does with this project; every target does its own set-up and changes nothing outside this folder and
 # the cache folder (~/.cache/daq, or $DAQ_CACHE).
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-telegraf drills influxdb2 servers clean
+.PHONY: help demo test check mutate bench bench-telegraf drills influxdb2 servers clean
 .SILENT:
 SHELL := /bin/bash
 ARGS ?=
@@ -31,6 +31,9 @@ check: .venv/.ready ## format, lint, types, import contracts
 	.venv/bin/ruff check .
 	.venv/bin/mypy --strict daq drivers simulators tests benchmarks tools
 	.venv/bin/lint-imports
+
+mutate: .venv/.ready ## change code and tell what no fast test notices; ARGS="--room daq/station --sample 200 --seed 1"
+	$(PYTHON) -m tools.mutate --workers $(WORKERS) $(ARGS)
 
 bench: .venv/.ready servers ## the benchmarks; prints a table
 	$(PYTHON) -m benchmarks $(ARGS)

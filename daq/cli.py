@@ -200,7 +200,7 @@ def export(
     end: To = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default: standard output.")] = None,
 ) -> None:
-    """Write readings as CSV: UTC stamps in nanoseconds, digits as the instrument sent them."""
+    """Write readings as CSV: UTC stamps in nanoseconds, digits as sent, serial numbers, and doubts about them."""
     from daq.commands.export import export_command
 
     export_command(archive, spool, instrument, (start, end), output)

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from daq.forms import AnyDuration, Duration, File, Name, Period, ProveEvery, Size, Url, Within, host_and_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pydantic_core import ErrorDetails
-
-_DURATIONS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 class ConfigError(Exception):
@@ -39,44 +30,6 @@ class ConfigError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def duration(value: object) -> object:
-    """Read "500 ms", "2.5 s", "5 min", "1 h", "30 d" as seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)", value.strip())
-        if match is None:
-            raise ValueError(
-                f'"{value}" is no duration; write a number and a unit, as in "500 ms", "2 s", "5 min", "30 d"'
-            )
-        return float(match[1]) * _DURATIONS[match[2]]
-    raise ValueError(f'{value!r} is no duration; write a number and a unit in quotes, as in "2 s"')
-
-
-def size(value: object) -> object:
-    """Read "64 KiB", "512 MiB", "2 GiB" as bytes."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+) ?(KiB|MiB|GiB)", value.strip())
-        if match is not None:
-            return int(match[1]) * _SIZES[match[2]]
-    raise ValueError(f'{value!r} is no size; write a number and a unit in quotes, as in "512 MiB" or "2 GiB"')
-
-
-def _period(value: float) -> float:
-    if value < 0.001:
-        raise ValueError("is shorter than 1 ms")
-    return value
-
-
-def _name(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-        return value
-    raise ValueError(f"{value!r} cannot be a name; use letters, digits, - and _ (it becomes part of an MQTT topic)")
-
-
-Duration = Annotated[float, BeforeValidator(duration), Field(json_schema_extra={"type": "string"})]
-Size = Annotated[int, BeforeValidator(size), Field(json_schema_extra={"type": "string"})]
-Name = Annotated[str, BeforeValidator(_name)]
 
 
 class Table(BaseModel):
@@ -88,9 +41,15 @@ class Table(BaseModel):
 class Tls(Table):
     """Certificates for the broker; verification cannot be switched off."""
 
-    ca: Path | None = Field(None, description="CA certificate; left out: the certificates of the system")
-    certificate: Path | None = Field(None, description="client certificate")
-    key: Path | None = Field(None, description="key of the client certificate")
+    ca: File | None = Field(None, description="CA certificate; left out: the certificates of the system")
+    certificate: File | None = Field(None, description="client certificate")
+    key: File | None = Field(None, description="key of the client certificate")
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Tls:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("key without certificate is of no use; name the certificate as well, or leave out both")
+        return self
 
 
 class Broker(Table):
@@ -103,11 +62,13 @@ class Broker(Table):
         "auto", description="auto: MQTT 5, or 3.1.1 where the broker does not support 5"
     )
     user: str | None = None
-    password_file: Path | None = Field(
+    password_file: File | None = Field(
         None, description="file with the password; else credential mqtt-password, else DAQ_MQTT_PASSWORD"
     )
     tls: Tls | None = None
-    keep_alive: Duration = 10.0
+    keep_alive: Annotated[AnyDuration, AfterValidator(Within("1 s", "1 h"))] = Field(
+        10.0, description='the broker counts this client as lost after one and a half of this; "1 s" to "1 h"'
+    )
 
     def password(self) -> str | None:
         """Give the password from its file, the systemd credential or the environment; None where there is none."""
@@ -116,34 +77,35 @@ class Broker(Table):
     @model_validator(mode="after")
     def _check_hosts(self) -> Broker:
         for host in self.hosts:
-            _host_and_port(host, 1883)
+            host_and_port(host, 1883)
         return self
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Hosts and ports; 1883 where none is named, 8883 with TLS."""
-        return [_host_and_port(host, 8883 if self.tls else 1883) for host in self.hosts]
+        return [host_and_port(host, 8883 if self.tls else 1883) for host in self.hosts]
 
 
-def _host_and_port(text: str, default: int) -> tuple[str, int]:
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/]+)(?::(\d{1,5}))?", text)
-    if match is None or int(match[2] or default) > 65535:
-        raise ValueError(f'"{text}" is no host; write "host" or "host:port", as in "broker.lab:1883"')
-    return match[1].strip("[]"), int(match[2] or default)
+def _at_least_1_mib(value: int) -> int:
+    if value < 2**20:
+        raise ValueError("must be at least 1 MiB")
+    return value
 
 
 class SpoolTable(Table):
     """The queue on the disk of the station."""
 
-    path: Path | None = Field(
+    path: File | None = Field(
         None, description="SQLite file; default: spool.sqlite in systemd's state directory, else in the working folder"
     )
     keep: Duration = Field(30 * 86400.0, description="how long rows stay on this disk after the database has them")
-    keep_waiting: Duration | None = Field(
+    keep_waiting: Annotated[AnyDuration, AfterValidator(Within("1 s", "36500 d"))] | None = Field(
         None,
         description="drop records that the database has not confirmed after this time; left out: never for their age",
     )
-    limit: Size = Field(2 * 2**30, ge=2**20, description="the file never grows beyond this; at least 1 MiB")
+    limit: Annotated[Size, AfterValidator(_at_least_1_mib)] = Field(
+        2 * 2**30, description="the file never grows beyond this; at least 1 MiB"
+    )
     when_full: Literal["drop_oldest", "refuse_new"] = Field(
         "drop_oldest", description="which records are lost when the spool is full: the oldest waiting ones, or new ones"
     )
@@ -162,8 +124,16 @@ class InstrumentTable(Table):
     )
     serial: str | None = Field(None, description="serial number that the instrument must answer with at each connect")
     identified: bool = Field(True, description="false: this instrument has no way to ask for its serial number")
-    period: Annotated[Duration, AfterValidator(_period)] = Field(
-        description="time between readings, on a grid of the wall clock"
+    period: Period = Field(
+        description='time between readings, on a grid of the wall clock; "continuous": again after each answer'
+    )
+    timeout: Annotated[AnyDuration, AfterValidator(Within("1 ms", "1 h"))] | None = Field(
+        None, description="how long each answer is awaited; default: what the driver says for each question"
+    )
+    prove_every: ProveEvery = Field(
+        5.0,
+        description="ask again who answers when the last proof is older than this; "
+        '"never": only at the connection, after trouble and after bytes that came unasked',
     )
     line: str | None = Field(None, description='serial line, as in "9600 8N1"; default: factory setting of the driver')
     unit: int | None = Field(None, ge=0, le=255, description="Modbus unit (1 to 247)")
@@ -185,11 +155,11 @@ class StationConfig(Table):
 class InfluxTable(Table):
     """The database; the server is asked which generation it is."""
 
-    url: str = Field(pattern=r"^https?://", description='as in "http://127.0.0.1:8086"')
+    url: Url = Field(description='as in "http://127.0.0.1:8086"')
     database: str = Field("daq", description="bucket (2.x) or database (1.x, 3)")
     org: str = Field("", description="organisation (2.x)")
     user: str | None = Field(None, description="user (1.x)")
-    token_file: Path | None = Field(
+    token_file: File | None = Field(
         None,
         description="file with the token or password; else credential influxdb-token, else DAQ_INFLUXDB_TOKEN",
     )
@@ -213,7 +183,7 @@ class InfluxTable(Table):
 class ArchiveTable(Table):
     """The embedded sink: one SQLite file with the same measurements, tags and fields."""
 
-    path: Path | None = Field(
+    path: File | None = Field(
         None, description="default: archive.sqlite in systemd's state directory, else in the working folder"
     )
 
@@ -240,25 +210,61 @@ def secret(path: Path | None, credential: str, variable: str) -> str | None:
     if given is not None:
         try:
             return given.read_text().strip() or None
+        except UnicodeDecodeError as error:
+            raise ConfigError([f"{given}: cannot read the secret: it is no text"]) from error
         except OSError as error:
             if path is not None or not isinstance(error, FileNotFoundError):  # systemd may not know of this credential
                 raise ConfigError([f"{given}: cannot read the secret: {error.strerror}"]) from error
     return os.environ.get(variable)
 
 
+def check_files(path: Path, config: StationConfig | BridgeConfig) -> None:
+    """Read the files that the config at `path` names for broker and database; ConfigError holds each that cannot be."""
+    problems: list[str] = []
+    for key, read in _files(config):
+        try:
+            read()
+        except ConfigError as error:
+            problems += [f"{path}: {key}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _files(config: StationConfig | BridgeConfig) -> Iterator[tuple[str, Callable[[], object]]]:
+    yield "[broker] password_file", config.broker.password
+    if (tls := config.broker.tls) is not None:
+        for key, file in (("ca", tls.ca), ("certificate", tls.certificate), ("key", tls.key)):
+            if file is not None:
+                yield f"[broker.tls] {key}", partial(_check_readable, file)
+    if isinstance(config, BridgeConfig) and config.influxdb is not None:
+        yield "[influxdb] token_file", config.influxdb.token
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
+
+
 T = TypeVar("T", bound=Table)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; ConfigError where it is none. A byte order mark, which editors of Windows write, is no mistake."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path}: no valid TOML: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{path}: no valid TOML: lists or tables lie too deep in one another"]) from error
 
 
 def load(path: Path, model: type[T]) -> T:
     """Read a TOML file into `model`; ConfigError holds every mistake of the file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path}: no valid TOML: {error}"]) from error
+    document = read_toml(path)
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -279,12 +285,43 @@ def explain(error: ValidationError, model: type[Table] | None = None) -> list[st
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    *tables, key = [str(part) for part in location] or ["file"]
+    *tables, key = [str(part) for part in location if part != "[key]"] or ["file"]
     return f"[{'.'.join(tables)}] {key}" if tables else key
+
+
+_BOUNDS = {
+    "greater_than_equal": "at least",
+    "less_than_equal": "at most",
+    "greater_than": "more than",
+    "less_than": "less than",
+}
+
+
+_TEXT, _NUMBER, _SWITCH = "write a text in quotes", "write a whole number without quotes", "write true or false"
+_TABLE = "this is a table of keys with their values"
+_FORMS = {
+    "string_type": _TEXT,
+    "path_type": _TEXT,
+    "int_type": _NUMBER,
+    "int_parsing": _NUMBER,
+    "int_parsing_size": _NUMBER,
+    "int_from_float": _NUMBER,
+    "float_type": "write a number without quotes",
+    "float_parsing": "write a number without quotes",
+    "bool_type": _SWITCH,
+    "bool_parsing": _SWITCH,
+    "list_type": "write a list in brackets",
+    "too_short": "it must not be empty",
+    "dict_type": _TABLE,
+    "model_type": _TABLE,
+    "model_attributes_type": _TABLE,
+}
+"""What would be right, by the name of the mistake at pydantic."""
 
 
 def _advice(problem: ErrorDetails, model: type[Table] | None) -> str:
     key = str(problem["loc"][-1]) if problem["loc"] else ""
+    context = problem.get("ctx", {})
     match problem["type"]:
         case "missing":
             return "missing"
@@ -295,9 +332,16 @@ def _advice(problem: ErrorDetails, model: type[Table] | None) -> str:
             near = difflib.get_close_matches(key, known, 1)
             return f'unknown; did you mean "{near[0]}"?' if near else f"unknown; known are {', '.join(known)}"
         case "literal_error":
-            return f"{problem['input']!r} is not possible; use {problem['ctx']['expected']}"
+            advice = f"use {context['expected']}"
+        case bound if bound in _BOUNDS:
+            advice = f"it must be {_BOUNDS[bound]} {next(iter(context.values()))}"
+        case "string_pattern_mismatch":
+            advice = f"it must have the form {context['pattern']}"
+        case kind if kind in _FORMS:
+            advice = _FORMS[kind]
         case _:
             return problem["msg"].removeprefix("Value error, ")
+    return f"{problem['input']!r} is not possible; {advice}"
 
 
 def _keys_of_table(location: tuple[int | str, ...], model: type[BaseModel] | None) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daq.road.point import Value
     from daq.spool.chain import Row
 
-MEASUREMENTS = ("reading", "event", "station")
+MEASUREMENTS = ("reading", "event", "doubt", "station")
 
 Key = tuple[str, tuple[tuple[str, str], ...], int]
 

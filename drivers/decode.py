@@ -8,16 +8,26 @@ import struct
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from drivers.errors import Unreadable
+from drivers.errors import Unreadable, WrongSetting
 from drivers.sample import Sample, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 Words: TypeAlias = Literal["high first", "low first"]
 """Which of two registers contains the high word of a single: not standardised; the manual of a device says it."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,20})?([Ee][+-]?\d{1,3})?", re.ASCII)
+_PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,19})(?:\.(\d{1,20}))?", re.ASCII)
+
+NO_MEASUREMENT = Decimal("1E37")
+"""No quantity is so large: the overload of SCPI is 9.9E37, and its rounded or scaled forms lie above this, too."""
+NOT_A_NUMBER = (Decimal("9.91E37"), Decimal("3.40282347E38"))
+"""What stands for "no value": 9.91E37 of SCPI-1999 (volume 1, 7.2.1.5), and FLT_MAX, the largest IEEE 754 single."""
+SMALLEST_NORMAL = Decimal("1.17549435E-38")
+"""The smallest normal single. What lies between it and zero comes from words or bytes in a wrong order."""
+ROUNDING = Decimal("1E-6")
+"""Relative; instruments write these numbers with six to nine digits."""
 
 
 def line(raw: bytes, end: bytes = b"\r\n") -> str:
@@ -41,12 +51,42 @@ def number(text: str) -> Decimal:
     return value
 
 
+def plain(text: str, decimals: int | None = None) -> Decimal:
+    """Read a number without exponent, plus sign or zeros before it; `decimals`: the digits after its point, if fixed.
+
+    A number that has lost a digit often begins with a zero or is too short, so both are refused.
+    """
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        raise Unreadable(f"{text!r} is no number in the form that the manual gives")
+    if decimals is not None and (found := len(match[1] or "")) != decimals:
+        raise Unreadable(f"{text!r} has {found} digits after the point where {decimals} are expected")
+    return Decimal(text)
+
+
+def sample(
+    value: Decimal, unit: str | None, status: Status = Status.GOOD, no_value: Collection[Decimal] = ()
+) -> Sample:
+    """Give the sample of a number, or the status of one that stands for none.
+
+    `no_value` are codes of the device's own. 9.91E37, the largest single and subnormal singles are INVALID;
+    all else from 1E37 on is over or under the range.
+    """
+    size = abs(value)
+    none = any(abs(size - one) <= one * ROUNDING for one in NOT_A_NUMBER)
+    if value in no_value or none or 0 < size < SMALLEST_NORMAL:
+        return Sample.missing(Status.INVALID)
+    if size >= NO_MEASUREMENT:
+        return Sample.missing(Status.OVERRANGE if value > 0 else Status.UNDERRANGE)
+    return Sample(value, unit, status)
+
+
 def unit(shown: str, known: Mapping[str, str]) -> str:
-    """Translate the unit that an instrument shows to its UCUM code."""
+    """Translate the unit that an instrument shows to its UCUM code; WrongSetting where it is none of the known."""
     try:
         return known[shown]
     except KeyError:
-        raise Unreadable(f"unknown unit {shown!r}; known are {', '.join(known)}") from None
+        raise WrongSetting(f"the instrument shows the unit {shown!r}; known are {', '.join(known)}") from None
 
 
 def quoted(text: str) -> str:
@@ -56,15 +96,26 @@ def quoted(text: str) -> str:
     return text[1:-1]
 
 
-def single(raw: bytes, unit: str, *, words: Words) -> Sample:
-    """Read an IEEE 754 single from two registers: infinity is out of range, not-a-number no value.
+def single(raw: bytes, unit: str, *, words: Words, no_value: Collection[Decimal] = ()) -> Sample:
+    """Read an IEEE 754 single from two registers: infinity is out of range, not-a-number no value; see `sample`.
 
     The digits are the shortest that give the same single again: 0x41F47AE1 is 30.56, not 30.559999465942383.
     """
     value = _single(raw, words)
     if math.isinf(value):
         return Sample.missing(Status.OVERRANGE if value > 0 else Status.UNDERRANGE)
-    return Sample.missing(Status.INVALID) if math.isnan(value) else Sample(_shortest(value, raw), unit)
+    if math.isnan(value):
+        return Sample.missing(Status.INVALID)
+    return sample(_shortest(value, raw), unit, no_value=no_value)
+
+
+def nearest_single(number: float) -> Decimal:
+    """Give a number in the digits that `single` gives for it; ValueError where no single holds it."""
+    try:
+        packed = struct.pack(">f", number)
+    except OverflowError:
+        raise ValueError(f"{number} is larger than any single") from None
+    return _shortest(struct.unpack(">f", packed)[0], packed)
 
 
 def _single(raw: bytes, words: Words) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 from drivers.errors import Unreadable
@@ -28,6 +28,7 @@ __all__ = [
     "Status",
     "Text",
     "Unreadable",
+    "with_timeout",
 ]
 
 
@@ -83,6 +84,7 @@ class Registers:
 
 Query: TypeAlias = Text | Listen | Registers
 
+T = TypeVar("T")
 Q = TypeVar("Q", bound=Query)
 
 
@@ -208,3 +210,19 @@ class Driver(Generic[Q]):
     def channels(self) -> tuple[Channel, ...]:
         """Every channel, in the order in which they are asked."""
         return tuple(channel for poll in self.polls for channel in poll.channels)
+
+
+def with_timeout(driver: Driver[Q], seconds: float) -> Driver[Q]:
+    """Give a driver all of whose questions have this time-out, for an instrument behind something slow."""
+
+    def slower(part: T) -> T:
+        return replace(part, query=replace(part.query, timeout=seconds))  # type: ignore[attr-defined, type-var]  # all have one
+
+    return replace(
+        driver,
+        polls=tuple(slower(poll) for poll in driver.polls),
+        setup=tuple(slower(step) for step in driver.setup),
+        controls=tuple(slower(control) for control in driver.controls),
+        identity=None if driver.identity is None else slower(driver.identity),
+        settle=max(driver.settle, seconds),
+    )

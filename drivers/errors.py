@@ -5,6 +5,7 @@
     ├── Lost          the wire is not connected (refused, unplugged, closed by the peer)
     ├── Unreadable    an answer came, but not in the form that the manual gives
     │   └── WrongSetting   it has that form, and shows another unit, function or setting than is expected
+    │       └── Altered    a proof shows so, after an earlier one has shown the right setting
     └── Impostor      another instrument answers: not the serial number in the config
 
 The quality of a value (unstable, overrange, ...) is data, see `drivers.sample.Status`, and never an error.
@@ -35,6 +36,10 @@ class Unreadable(InstrumentError):
 
 class WrongSetting(Unreadable):
     """A well-formed answer shows that the instrument is not set as expected: another unit, function or range."""
+
+
+class Altered(WrongSetting):
+    """The setting was proved, and is another one now: what was read in between may be wrong."""
 
 
 class Impostor(InstrumentError):

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from drivers.driver import Control, Driver, Poll, Q
-from drivers.errors import Impostor, Silent, Unreadable, WrongSetting
+from drivers.driver import Control, Driver, Poll, Q, Setup
+from drivers.errors import Altered, Impostor, Silent, Unreadable, WrongSetting
 from drivers.sample import Sample, Status
 from drivers.serial_number import ANONYMOUS, identifies
 
@@ -20,6 +20,8 @@ Asked_contra = TypeVar("Asked_contra", contravariant=True)
 
 PROVE_EVERY = 5.0
 """Seconds after which the last proof of who answers is too old for one more reading."""
+EARLY = 0.1
+"""Seconds (or a tenth of `prove_every`) that a proof may be younger: who wakes late at every tick is late by less."""
 CONTROLS = 2
 """Control questions that must be answered after a failure, where the command set has so many."""
 
@@ -104,6 +106,8 @@ class Instrument(Generic[Q]):
     serial: str | None = field(default=None, init=False)
     proofs: int = field(default=0, init=False)
     """Counts how often the instrument has proved who it is and how it is set."""
+    proving: bool = field(default=False, init=False)
+    """Whether a proof was begun and has not been good; who was told of its failure sets it back."""
     _proved_at: float = field(default=-math.inf, init=False)
     _unasked: int = field(default=0, init=False)
     _trusted: bool = field(default=False, init=False)
@@ -122,7 +126,12 @@ class Instrument(Generic[Q]):
 
     def proof_due(self, at: float) -> bool:
         """Whether the last proof will be too old for a reading at the monotonic instant `at`."""
-        return self._trusted and self._can_prove and at - self._proved_at >= self.prove_every
+        age = at - self._proved_at + min(EARLY, self.prove_every / 10)
+        return self._trusted and self._can_prove and age >= self.prove_every
+
+    def expire_proof(self) -> None:
+        """Believe no more that it is the same instrument: the machine has slept, and who knows how long."""
+        self._trusted = False
 
     @property
     def _can_prove(self) -> bool:
@@ -138,6 +147,7 @@ class Instrument(Generic[Q]):
         The identity comes first: nothing is ever sent to set up another instrument.
         """
         self._trusted = False
+        self.proving = True
         self._shown.clear()
         await self.link.open()
         if self.link.suspect:
@@ -145,17 +155,18 @@ class Instrument(Generic[Q]):
         unasked, asked = self.link.unasked, self.monotonic()
         await self._identify()
         for step in self.driver.setup:
-            self._believed(step.check, await self.link.ask(step.query))
+            await self._set_up(step)
         self._proved(asked, unasked)
 
     async def prove(self) -> None:
         """Ask again who answers and how it is set; Impostor or WrongSetting where that has changed."""
         self._trusted = False
+        self.proving = True
         unasked, asked = self.link.unasked, self.monotonic()
         await self._identify()
         for step in self.driver.setup:
             if step.proves:
-                self._believed(step.check, await self.link.ask(step.query))
+                await self._set_up(step)
         self._proved(asked, unasked)
 
     async def read(self, poll: Poll[Q]) -> Answer:
@@ -215,11 +226,21 @@ class Instrument(Generic[Q]):
                 "no reading is stored under the wrong name"
             )
 
+    async def _set_up(self, step: Setup[Q]) -> None:
+        """Send one step of the set-up; Altered where a question that proves the setting shows another one."""
+        try:
+            self._believed(step.check, await self.link.ask(step.query))
+        except WrongSetting as error:
+            if step.proves:
+                raise Altered(str(error), error.raw) from error
+            raise
+
     def _proved(self, asked: float, unasked: int) -> None:
         """Note a good proof that was asked for at `asked`, when so many unasked bytes had come."""
         self._proved_at = asked
         self._unasked = unasked
         self.proofs += 1
+        self.proving = False
         self._trusted = True
 
     def _believed(self, decode: Callable[[bytes], T], raw: bytes) -> T:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-from simulators.instrument import Answer, RegisterSimulator, TextSimulator, Values
-from simulators.speaker import SWAPPED, Speaker, Write
+from simulators.instrument import Answer, RegisterSimulator, TextSimulator
+
+if TYPE_CHECKING:
+    from simulators.speaker import Speaker, Write
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 LONGEST_REQUEST = 4096
@@ -41,18 +44,28 @@ class TextConversation:
     _received: bytearray = field(default_factory=bytearray)
     _after_carriage_return: bool = False
     _next_unasked: asyncio.TimerHandle | None = None
+    _listener: Write | None = None
 
     def start(self, write: Write) -> None:
+        """Hear what the instrument sends without a request; it may restart at the opening."""
+        self._listener = write
+        self.speaker.listeners[write] = partial(self._repeat, write)
+        if self.speaker.faults.faults.opening_resets:
+            self.simulator.power_on()
+            self.speaker.power_on(self.simulator.greeting)
+        self._repeat(write)
+
+    def _repeat(self, write: Write) -> None:
         """Send without a request, if the instrument is set to do so."""
-        if self._next_unasked is None and self.simulator.every > 0:
+        if self._next_unasked is None and self.simulator.every > 0 and self.speaker.powered:
             loop = asyncio.get_running_loop()
             self._next_unasked = loop.call_later(self.simulator.every, self._say_unasked, write)
 
     def _say_unasked(self, write: Write) -> None:
         self._next_unasked = None
         if self.simulator.every > 0:
-            self.speaker.say(b"", self.simulator.unasked(self.speaker.now), write)
-            self.start(write)
+            self._say(b"", self.simulator.unasked, write)
+            self._repeat(write)
 
     def clear(self) -> None:
         """Delete an incomplete request and every answer not sent yet."""
@@ -61,6 +74,8 @@ class TextConversation:
 
     def end(self) -> None:
         """Send nothing without a request any more."""
+        if self._listener is not None:
+            self.speaker.listeners.pop(self._listener, None)
         if self._next_unasked is not None:
             self._next_unasked.cancel()
             self._next_unasked = None
@@ -86,18 +101,20 @@ class TextConversation:
             self._answer(request, write)
 
     def _answer(self, request: bytes, write: Write) -> None:
+        if self.speaker.powered:
+            self._say(request, partial(self.simulator.answer, request), write)
+            self._repeat(write)
+
+    def _say(self, request: bytes, answer_at: Callable[[float], Answer | None], write: Write) -> None:
         now = self.speaker.now
-        answer = self.simulator.answer(request, now)
-        self.start(write)
+        measured_at = self.speaker.faults.faults.measured_at(now)
+        answer = answer_at(measured_at)
         if answer is None:
             return
         if answer.cancels:
             self.speaker.forget()
-        swaps = self.speaker.faults.faults.swap
-        serial: str = getattr(self.simulator, "serial", "")
-        if any(start <= now < start + length for start, length in swaps) and serial:
-            answer = replace(answer, reply=answer.reply.replace(serial.encode(), SWAPPED.encode()))
-        self.speaker.say(request, answer, write)
+        measured = answer.measured + measured_at - now
+        self.speaker.say(request, replace(answer, measured=measured, serial=self.simulator.serial), write)
 
 
 @dataclass(slots=True)
@@ -118,17 +135,28 @@ class Unit:
         if not 1 <= count <= 125:
             return Answer(bytes([function | 0x80, ILLEGAL_VALUE]))
         now = self.speaker.now
-        table = self.simulator.registers(now)
+        measured_at = self.speaker.faults.faults.measured_at(now)
+        table = self.simulator.registers(measured_at)
         wanted = range(address, address + count)
         if any(register not in table for register in wanted):
             return Answer(bytes([function | 0x80, ILLEGAL_ADDRESS]))
         body = b"".join(table[register].to_bytes(2, "big") for register in wanted)
-        return Answer(bytes([function, len(body)]) + body, self._values_sent(wanted, now))
+        # Only the values of which the answer contains both words were sent.
+        places = self.simulator.places.items()
+        sent = {name for first, name in places if first in wanted and first + 1 in wanted}
+        values = self.simulator.values(measured_at).items() if sent else ()
+        return Answer(
+            bytes([function, len(body)]) + body,
+            {name: digits for name, digits in values if name in sent},
+            units=self.simulator.units,
+            states=self.simulator.states(measured_at) if sent else {},
+            measured=measured_at - now,
+            registers=body,
+        )
 
-    def _values_sent(self, wanted: range, now: float) -> Values:
-        """Give the values of which the answer contains both words: only these were sent."""
-        sent = {name for first, name in self.simulator.places.items() if first in wanted and first + 1 in wanted}
-        return {name: digits for name, digits in self.simulator.values(now).items() if name in sent} if sent else {}
+
+def _nothing() -> None:
+    """Send nothing without a request."""
 
 
 @dataclass(slots=True)
@@ -138,15 +166,23 @@ class Bus:
     units: Mapping[int, Unit]
     _received: bytearray = field(default_factory=bytearray)
 
+    _listener: Write | None = None
+
     def start(self, write: Write) -> None:
-        """Send nothing: a unit only answers."""
+        """Let a stray byte reach this connection; a unit itself only answers."""
+        self._listener = write
+        for unit in self.units.values():
+            unit.speaker.listeners[write] = _nothing
 
     def clear(self) -> None:
         """Delete an incomplete request."""
         self._received.clear()
 
     def end(self) -> None:
-        """Do nothing: no answer is scheduled here."""
+        """Let nothing reach this connection any more."""
+        for unit in self.units.values():
+            if self._listener is not None:
+                unit.speaker.listeners.pop(self._listener, None)
 
 
 @dataclass(slots=True)
@@ -170,7 +206,7 @@ class TcpBus(Bus):
             if unit is not None:
                 answer = unit.answer(frame[7:])
                 header = frame[:4] + (len(answer.reply) + 1).to_bytes(2, "big") + frame[6:7]
-                unit.speaker.say(frame, Answer(header + answer.reply, answer.values, answer.delay), write)
+                unit.speaker.say(frame, replace(answer, reply=header + answer.reply), write)
 
 
 @dataclass(slots=True)
@@ -191,7 +227,7 @@ class RtuBus(Bus):
             if unit is not None:
                 answer = unit.answer(frame[1:6])
                 body = frame[:1] + answer.reply
-                unit.speaker.say(frame, Answer(body + crc(body), answer.values, answer.delay), write)
+                unit.speaker.say(frame, replace(answer, reply=body + crc(body)), write)
 
 
 def _table() -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from simulators.tcp import Talk
+from simulators.tcp import Manners, Talk
 
 if TYPE_CHECKING:
     from simulators.conversation import Begin
@@ -52,13 +52,18 @@ REPLIES = {
 class HislipTalk(Talk):
     """One of the two connections of a session; its first message says which of them it is."""
 
-    def __init__(self, begin: Begin, connections: set[Talk]) -> None:
-        super().__init__(begin, connections)
+    hears_unasked = False  # bytes outside a message would end the session
+
+    def __init__(self, begin: Begin, connections: set[Talk], manners: Manners) -> None:
+        super().__init__(begin, connections, manners)
         self._received = bytearray()
         self._request = bytearray()
 
     def data_received(self, data: bytes) -> None:
         """Collect the bytes and handle each whole message."""
+        self._said()
+        if self.dead:
+            return
         self._received += data
         while len(self._received) >= HEADER.size:
             prologue, kind, _, parameter, length = HEADER.unpack_from(self._received)
@@ -88,5 +93,5 @@ class HislipTalk(Talk):
             request += b"\n"
         self.conversation.hear(request, lambda reply: self._send(Kind.DATA_END, 0, message, reply))
 
-    def _send(self, kind: Kind, control: int, parameter: int, payload: bytes) -> None:
-        self.write(HEADER.pack(b"HS", kind, control, parameter, len(payload)) + payload)
+    def _send(self, kind: Kind, control: int, parameter: int, payload: bytes) -> bool:
+        return self.write(HEADER.pack(b"HS", kind, control, parameter, len(payload)) + payload)

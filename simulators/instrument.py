@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 Values = Mapping[str, str | None]
 """Digits of each channel exactly as sent; None where the instrument says that it has no value."""
+Choices = Mapping[str, tuple[str, ...]]
+"""What a person can set at an instrument: the names of the settings, and the values that each one may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,11 @@ class Answer:
 
     `then` is what it sends by itself after that (its delay counts from this reply). With `cancels`, replies of the
     instrument that are not sent yet are dropped. An empty reply means that nothing is sent.
+
+    For the truth file: `units` are the units (UCUM) in which the values really are, whether the reply shows them or
+    not. `states` are the channels that are not plainly good: "unstable", "over", "under" or "none" (no value).
+    `measured` is when the values were measured, in seconds after the request (negative: before it). `registers` are
+    the bytes of Modbus registers in the reply, `serial` is the serial number of the instrument that answers.
     """
 
     reply: bytes
@@ -23,6 +30,11 @@ class Answer:
     delay: float = 0.0
     then: Answer | None = None
     cancels: bool = False
+    units: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    measured: float = 0.0
+    registers: bytes = b""
+    serial: str = ""
 
 
 class TextSimulator(Protocol):
@@ -32,10 +44,16 @@ class TextSimulator(Protocol):
     is above zero, the instrument sends without a request once in that many seconds.
     """
 
-    ends: tuple[bytes, ...]
-    line: str
-    greeting: bytes
-    every: float
+    @property
+    def ends(self) -> tuple[bytes, ...]: ...  # noqa: D102  # described by the class
+    @property
+    def line(self) -> str: ...  # noqa: D102
+    @property
+    def greeting(self) -> bytes: ...  # noqa: D102
+    @property
+    def every(self) -> float: ...  # noqa: D102
+    @property
+    def serial(self) -> str: ...  # noqa: D102
 
     def answer(self, request: bytes, now: float) -> Answer | None:
         """Answer a request that came without its terminator; None where it sends no answer."""
@@ -43,11 +61,20 @@ class TextSimulator(Protocol):
     def unasked(self, now: float) -> Answer:
         """Give what it sends by itself at this instant."""
 
+    def power_on(self) -> None:
+        """Forget what is lost when the power goes, and be as after switching on."""
+
+    def change(self, name: str, value: str) -> None:
+        """Set something, as a person does at the keys of the instrument."""
+
 
 class RegisterSimulator(Protocol):
-    """An instrument that is read in Modbus registers."""
+    """An instrument that is read in Modbus registers; `units` are the units (UCUM) of its channels."""
 
-    line: str
+    @property
+    def line(self) -> str: ...  # noqa: D102  # described by the class
+    @property
+    def units(self) -> Mapping[str, str]: ...  # noqa: D102
 
     @property
     def places(self) -> Mapping[int, str]:
@@ -59,10 +86,16 @@ class RegisterSimulator(Protocol):
     def values(self, now: float) -> Values:
         """Give the digits of what the registers of this instant hold."""
 
+    def states(self, now: float) -> Mapping[str, str]:
+        """Give the state of each channel that is not plainly good at this instant."""
+
 
 @dataclass(slots=True)
 class Spoken:
     """What most text instruments have in common."""
+
+    settings: ClassVar[Choices] = {}
+    """What can be set at the instrument while it is read (fault `set` of a lab file)."""
 
     ends: tuple[bytes, ...] = (b"\r\n", b"\n", b"\r")
     line: str = "9600 8N1"
@@ -72,3 +105,11 @@ class Spoken:
     def unasked(self, now: float) -> Answer:  # noqa: ARG002  # some instruments need it
         """Send nothing: most instruments only answer requests."""
         return Answer(b"")
+
+    def power_on(self) -> None:
+        """Send nothing without a request any more."""
+        self.every = 0.0
+
+    def change(self, name: str, value: str) -> None:
+        """Refuse: a lab file is checked against `settings`."""
+        raise ValueError(f"{name} = {value!r} cannot be set at this instrument")

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from simulators.catalogue import REGISTERS, TEXT
+from simulators.catalogue import REGISTERS, STRANGERS, TEXT
 from simulators.conversation import Begin, Conversation, RtuBus, TcpBus, TextConversation, Unit
 from simulators.faults import Faults
+from simulators.happenings import happen
 from simulators.hislip import HislipTalk
 from simulators.lab_file import SERVES_TEXT, LabError, check
+from simulators.place import RegisterPlace, TextPlace
 from simulators.pty_line import PtyLine, seconds_per_character
-from simulators.speaker import Speaker
-from simulators.tcp import Talk, TcpPort
+from simulators.speaker import SWAPPED, Speaker
+from simulators.tcp import Manners, Talk, TcpPort
 from simulators.truth import Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from types import TracebackType
 
 __all__ = ["Lab", "LabError", "Listening"]
@@ -112,10 +114,16 @@ class Lab:
         for bus, names in buses.items():
             await self._serve(bus, {name: instruments[name] for name in names})
         for name, table in instruments.items():
+            wire = self._wires[table.get("bus", name)]
             for start, length in table.get("faults", {}).get("unplug", ()):
-                task = asyncio.create_task(self._unplug_later(self._wires[table.get("bus", name)], start, length))
-                self._stack.callback(task.cancel)
+                self._later(self._unplug_later(wire, start, length))
+            for at in table.get("faults", {}).get("dead", ()):
+                self._later(self._forget_later(wire, at))
         return self
+
+    def _later(self, doing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(doing)
+        self._stack.callback(task.cancel)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,6 +138,11 @@ class Lab:
         await asyncio.sleep(length)
         await wire.plug_in()
 
+    async def _forget_later(self, wire: Wire, at: float) -> None:
+        await asyncio.sleep(max(0.0, self._started + at - time.monotonic()))
+        if isinstance(wire, TcpPort):
+            wire.forget_sessions()
+
     async def _serve(self, bus: str, tables: Mapping[str, dict[str, Any]]) -> None:
         first = next(iter(tables.values()))
         serve = first["serve"]
@@ -137,7 +150,8 @@ class Lab:
         greeting, line = b"", first.get("line", "")
         if serve in SERVES_TEXT:
             ((name, table),) = tables.items()
-            simulator = TEXT[table["simulator"]](table["serial"], self._seed(name), **table.get("options", {}))
+            simulator = self._text_place(name, table)
+            self._later(happen(simulator, speakers[name], speakers[name].faults.faults))
             line, greeting = line or simulator.line, simulator.greeting
 
             def begin() -> Conversation:
@@ -145,14 +159,21 @@ class Lab:
         else:
             units = {}
             for name, table in tables.items():
-                registers = REGISTERS[table["simulator"]]("", self._seed(name), **table.get("options", {}))
+                registers = self._register_place(name, table)
+                self._later(happen(registers, speakers[name], speakers[name].faults.faults))
                 line = line or registers.line
                 units[table["unit"]] = Unit(registers, speakers[name])
 
             def begin() -> Conversation:
                 return TcpBus(units) if serve == "modbus-tcp" else RtuBus(units)
 
-        wire, address = await self._plug_in(bus, serve, first.get("listen", "127.0.0.1:0"), line, begin, greeting)
+        faults = [one.faults.faults for one in speakers.values()]
+        manners = Manners(
+            next((one.one_client for one in faults if one.one_client), ""),
+            next((one.idle_s for one in faults if one.idle_s), 0.0),
+        )
+        listen = first.get("listen", "127.0.0.1:0")
+        wire, address = await self._plug_in(bus, serve, listen, line, begin, greeting, manners)
         self._wires[bus] = wire
         for name, table in tables.items():
             self.listening[name] = Listening(
@@ -167,7 +188,7 @@ class Lab:
             )
 
     async def _plug_in(
-        self, bus: str, serve: str, listen: str, line: str, begin: Begin, greeting: bytes
+        self, bus: str, serve: str, listen: str, line: str, begin: Begin, greeting: bytes, manners: Manners
     ) -> tuple[Wire, str]:
         host, _, port = listen.rpartition(":")
         if serve in {"pty", "modbus-rtu"}:
@@ -175,10 +196,21 @@ class Lab:
             pty = PtyLine(begin, self._pty_folder / bus, line, greeting, gap)
             await pty.plug_in()
             return pty, str(pty.path)
-        server = TcpPort(begin, host, int(port), HislipTalk if serve == "hislip" else Talk)
+        server = TcpPort(begin, host, int(port), HislipTalk if serve == "hislip" else Talk, manners)
         await server.plug_in()
         scheme = {"hislip": "TCPIP::{}::hislip0,{}::INSTR", "rtu-tcp": "rtu+tcp://{}:{}"}.get(serve, "tcp://{}:{}")
         return server, scheme.format(host, server.port)
+
+    def _text_place(self, name: str, table: Mapping[str, Any]) -> TextPlace:
+        """Make an instrument, and the other one that may come into its place."""
+        make, options = TEXT[table["simulator"]], table.get("options", {})
+        stranger = make(SWAPPED, f"{self._seed(name)}/swapped", **{**options, **STRANGERS[table["simulator"]]})
+        return TextPlace(make(table["serial"], self._seed(name), **options), stranger)
+
+    def _register_place(self, name: str, table: Mapping[str, Any]) -> RegisterPlace:
+        make, options = REGISTERS[table["simulator"]], table.get("options", {})
+        stranger = make("", f"{self._seed(name)}/swapped", **{**options, **STRANGERS[table["simulator"]]})
+        return RegisterPlace(make("", self._seed(name), **options), stranger)
 
     def _speaker(self, name: str, table: Mapping[str, Any]) -> Speaker:
         faults = Faults.from_table(table.get("faults", {})).chooser(f"{self._seed(name)}/faults")

@@ -6,8 +6,8 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
-from simulators.catalogue import REGISTERS, TEXT
-from simulators.faults import Faults
+from simulators.catalogue import REGISTERS, SETTINGS, TEXT
+from simulators.faults import SERVER, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,10 +92,27 @@ def _mistakes(name: str, table: Any) -> list[str]:  # noqa: ANN401  # as TOML gi
     if kind in REGISTERS and not (type(unit) is int and 1 <= unit <= 247):
         problems.append("unit: a Modbus unit from 1 to 247 is needed")
     problems += _option_mistakes(kind, table.get("options", {}))
+    return problems + _fault_mistakes(kind, str(table.get("serve")), table.get("faults", {}))
+
+
+def _fault_mistakes(kind: str, serve: str, table: Any) -> list[str]:  # noqa: ANN401  # as TOML gives it
     try:
-        Faults.from_table(table.get("faults", {}))
+        faults = Faults.from_table(table)
     except ValueError as error:
-        problems.append(f"faults: {error}")
+        return [f"faults: {error}"]
+    problems = [
+        f"faults: {key} is a fault of a serial server; serve = {serve!r} has none, use tcp, modbus-tcp or rtu-tcp"
+        for key in SERVER
+        if key in table and serve in {"pty", "modbus-rtu", "hislip"}
+    ]
+    if faults.opening_resets and kind in REGISTERS:
+        problems.append(f"faults: opening_resets: {kind} has nothing that is lost when it starts")
+    choices = SETTINGS.get(kind, {})
+    for _, name, value in faults.set:
+        if name not in choices:
+            problems.append(f"faults: set {name!r}: {kind} has no such setting; it has {', '.join(choices) or 'none'}")
+        elif value not in choices[name]:
+            problems.append(f"faults: set {name} = {value!r}: {kind} knows {', '.join(choices[name])}")
     return problems
 
 

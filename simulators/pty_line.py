@@ -42,8 +42,9 @@ def seconds_per_character(line: str) -> float:
 class PtyLine:
     """A pseudo-terminal behind a symbolic link, as udev makes them in /dev/serial/by-id.
 
-    A pseudo-terminal has no parity: it is opened with eight bits and no parity. Characters take the time of the real
-    line in both directions; `gap` is the pause in seconds before an answer.
+    A pseudo-terminal has no parity: it is opened with eight bits and no parity, and makes no marks for wrong
+    characters. It has no DTR and RTS either, so nothing can be seen of them when it is opened. Characters take the
+    time of the real line in both directions; `gap` is the pause in seconds before an answer.
     """
 
     def __init__(self, begin: Begin, path: Path, line: str, greeting: bytes = b"", gap: float = 0.0) -> None:
@@ -89,13 +90,14 @@ class PtyLine:
         if unplug_count == self._unplug_count:
             self._conversation.hear(data, partial(self._write, unplug_count))
 
-    def _write(self, unplug_count: int, data: bytes) -> None:
+    def _write(self, unplug_count: int, data: bytes) -> bool:
         if unplug_count != self._unplug_count:
-            return
+            return False
         self._unsent += data
         if not self._sending:
             self._sent_until = asyncio.get_running_loop().time()
             self._send_next()
+        return True
 
     def _send_next(self) -> None:
         count = min(len(self._unsent), max(1, int(CHUNK_SECONDS / self._character_seconds)))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def single_high_first(value: float) -> tuple[int, int]:
@@ -27,3 +32,12 @@ def digits_of(value: float) -> str | None:
         for text in (f"{held:.{n}g}" for n in range(6, 18))
         if struct.pack(">f", float(text)) == struct.pack(">f", held)
     )
+
+
+def states_of(values: Mapping[str, float]) -> dict[str, str]:
+    """Give the state of each channel that has no value: infinite is over or under the range, not-a-number is none."""
+    return {
+        name: "none" if math.isnan(value) else "over" if value > 0 else "under"
+        for name, value in values.items()
+        if not math.isfinite(value)
+    }

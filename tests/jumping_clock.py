@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import random
 
 NANOSECONDS = 1_000_000_000
 
@@ -12,7 +13,10 @@ NANOSECONDS = 1_000_000_000
 class JumpingClock:
     """Implements `daq.host.clock.Clock`; starts at UTC 2026-01-01 00:00:00.3 and moves only in `run_for`."""
 
-    def __init__(self, utc_ns: int = 1_767_225_600_300_000_000) -> None:
+    def __init__(self, utc_ns: int = 1_767_225_600_300_000_000, late: float = 0.0) -> None:
+        """`late`: who sleeps wakes up to so many seconds after its instant, as on a real machine."""
+        self._late = late
+        self._dice = random.Random(1)
         self._now = 1000.0
         self._offset_ns = utc_ns - round(self._now * NANOSECONDS)
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
@@ -57,7 +61,7 @@ class JumpingClock:
             instant, _, future = heapq.heappop(self._waiting)
             if future.cancelled():
                 continue
-            self._now = max(self._now, instant)
+            self._now = max(self._now, instant + self._dice.uniform(0.0, self._late))
             future.set_result(None)
             await _settle()
         self._now = end

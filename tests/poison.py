@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from daq.road.line_protocol import encode
-from daq.road.reading import Event, EventKind, Health, Record
+from daq.road.reading import Doubt, Event, EventKind, Health, Record
 from tests.spools import reading
 
 EPOCH = "e" * 32
@@ -80,7 +80,9 @@ POISON = {
     "text is no UTF-8": Poison(rb"S S", b"S \xb5", "no UTF-8: '\\xb5' at byte"),
     "tag is no UTF-8": Poison(rb"=balance", b"=bal\xe9", "no UTF-8: '\\xe9' at byte"),
     "foreign station": Poison(rb"=lab", b"=lab-2", "station 'lab-2' in a batch of station 'lab'"),
-    "foreign measurement": Poison(rb"reading", b"cpu", "measurement 'cpu': it must be one of reading, event, station"),
+    "foreign measurement": Poison(
+        rb"reading", b"cpu", "measurement 'cpu': it must be one of reading, event, doubt, station"
+    ),
     "no station": Poison(rb",station=lab", b"", "they must be station,instrument,channel,quantity,unit"),
     "no tags": Poison(rb",station=\S*", b"", "the tags are '': they must be station,instrument,channel"),
     "tag twice": Poison(
@@ -106,6 +108,11 @@ POISON = {
     "event without a kind": Poison(rb",kind=gap", b"", "they must be station,kind or station,instrument,kind", "event"),
     "event's text is a number": Poison(rb'text="no answer"', b"text=5i", "text is '5i': it must be a text", "event"),
     "event with a value": Poison(rb" text", b" value=1i,text", "field 'value' is unknown: event has one of", "event"),
+    "serial is a number": Poison(LAST, b",serial=41234 ", "serial is '41234': it must be a text"),
+    "doubt without its end": Poison(rb",until=\d+i", b"", "field until is missing", "doubt"),
+    "doubt's end is a float": Poison(rb"until=\d+i", b"until=5", "until is '5': it must be a 64-bit integer", "doubt"),
+    "doubt of no channel": Poison(rb",channel=mass", b"", "they must be station,instrument,channel", "doubt"),
+    "doubt with a value": Poison(rb" kind", b" value=1.0,kind", "field 'value' is unknown: doubt has one of", "doubt"),
     "uptime is an integer": Poison(
         rb"uptime_s=1.5", b"uptime_s=1i", "uptime_s is '1i': it must be a finite float", "station"
     ),
@@ -124,6 +131,7 @@ def good(kind: str, seq: int, epoch: str = EPOCH) -> bytes:
     records: dict[str, Record] = {
         "reading": reading(seq),
         "event": Event("lab", EventKind.GAP, "no answer", at, "balance", at + 5, 3, "S"),
+        "doubt": Doubt("lab", "balance", "mass", "identity", "another one answers", at, at + 5),
         "station": Health("lab", at, {"acquired": 3, "uptime_s": 1.5, "load": 0.5}, "ab" * 32),
     }
     return encode(records[kind], seq, epoch)

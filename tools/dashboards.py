@@ -13,12 +13,18 @@ from typing import Any
 FOLDER = Path(__file__).parents[1] / "configs" / "grafana" / "dashboards"
 SOURCE = {"type": "influxdb", "uid": "${datasource}"}
 CHOSEN = """"station" =~ /^${station:regex}$/ AND "instrument" =~ /^${instrument:regex}$/ AND $timeFilter"""
+DOUBTS = (
+    '"until" / 1000000 AS "until_ms" FROM "doubt" WHERE "station" =~ /^${station:regex}$/ '
+    'AND "instrument" =~ /^${instrument:regex}$/ AND "until" >= ${__from}000000 AND time <= ${__to}ms'
+)
+"""Doubts that reach into the range, also those that began before it; Grafana wants their end in milliseconds."""
 STATUS = [
     (0, "good", "green"),
     (1, "unstable", "yellow"),
     (2, "overrange", "red"),
     (3, "underrange", "red"),
     (4, "no value", "purple"),
+    (5, "implausible", "purple"),
 ]
 QUANTITIES = [
     ("mass", "Mass", "massg", 4),
@@ -115,11 +121,11 @@ def series(index: int, quantity: str, title: str, unit: str, decimals: int) -> d
 
 def age(y: int) -> dict[str, Any]:
     """Show when each instrument was read last; with two selectors the stamp would be the start of the range."""
-    query = f'SELECT last("status") FROM "reading" WHERE {CHOSEN} GROUP BY "instrument"'
+    query = f'SELECT last("status"), "serial" FROM "reading" WHERE {CHOSEN} GROUP BY "instrument"'
     made = panel(
         "table",
         "Last reading",
-        "When each instrument was read last, and the status that it sent. If the time is old, look at the events.",
+        "When each instrument was read last, the status, and the serial number that it said. Old time: see the events.",
         (0, y, 8, 8),
         [target(query, form="table")],
     )
@@ -186,6 +192,47 @@ def events(y: int) -> dict[str, Any]:
     )
 
 
+def doubts(y: int) -> dict[str, Any]:
+    """List the doubts."""
+    query = f'SELECT "kind", "text", {DOUBTS} GROUP BY "station", "instrument", "channel" ORDER BY time DESC LIMIT 200'
+    made = panel(
+        "table",
+        "Doubts",
+        "Readings that may be wrong, from Time to until, and why: another instrument, another setting or unit.",
+        (0, y, 24, 8),
+        [target(query, form="table")],
+    )
+    made["fieldConfig"]["defaults"]["noValue"] = "none in this range"
+    made["fieldConfig"]["overrides"] = [
+        {
+            "matcher": {"id": "byName", "options": "until_ms"},
+            "properties": [{"id": "unit", "value": "dateTimeAsIso"}, {"id": "displayName", "value": "until"}],
+        },
+    ]
+    return made
+
+
+def doubt_spans() -> dict[str, Any]:
+    """Mark the spans of the doubts in every plot."""
+    return {
+        "name": "Doubts",
+        "datasource": SOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": "red",
+        "target": {
+            "refId": "Doubts",
+            "fromAnnotations": True,
+            "queryType": "tags",
+            "query": f'SELECT "text", "kind", "instrument", "channel", {DOUBTS}',
+            "textColumn": "text",
+            "tagsColumn": "kind,instrument,channel",
+            "timeEndColumn": "until_ms",
+            "titleColumn": "",
+        },
+    }
+
+
 def variable(name: str, label: str, query: str) -> dict[str, Any]:
     """Give a variable that is filled by a query."""
     return {
@@ -215,13 +262,14 @@ def overview() -> dict[str, Any]:
         states(below),
         completeness(below + 8),
         events(below + 8),
+        doubts(below + 16),
     ]
     for number, one in enumerate(panels, 1):
         one["id"] = number
     return {
         "uid": "daq-overview",
         "title": "Lab overview",
-        "description": "Every instrument of a station: newest values, history, status, completeness and events.",
+        "description": "Every instrument of a station: newest values, history, status, completeness, events, doubts.",
         "tags": ["daq"],
         "schemaVersion": 41,
         "editable": False,
@@ -229,7 +277,7 @@ def overview() -> dict[str, Any]:
         "refresh": "5s",
         "time": {"from": "now-15m", "to": "now"},
         "timezone": "browser",
-        "annotations": {"list": []},
+        "annotations": {"list": [doubt_spans()]},
         "templating": {
             "list": [
                 {

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from daq.config import ConfigError
+from daq.spool.schema import SpoolError
+from daq.station.control import ControlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,3 +32,14 @@ def config_errors() -> Iterator[None]:
         yield
     except ConfigError as error:
         fail(str(error), CONFIG)
+
+
+@contextmanager
+def spool_errors() -> Iterator[None]:
+    """Print why the spool of a station cannot be reached and exit."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        fail(f"{error.args[0]}: there is no such file; name the config of the station that keeps it")
+    except (ControlError, SpoolError) as error:
+        fail(str(error))

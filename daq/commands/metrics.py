@@ -14,6 +14,10 @@ _STATION = {
     "quarantined": "Records in quarantine, each with a reason.",
     "dropped": "Records that were dropped before the database had them.",
 }
+_SINCE_START = {
+    "missed_polls": ("missed", "Polls that were due and not taken since the start, also of instruments that are gone."),
+    "doubts": ("doubts", "Doubts since the start: spans of readings that may be wrong."),
+}
 _SPOOL = {
     "used_bytes": "Bytes of the spool file in use.",
     "waiting_bytes": "Bytes of the spool file that hold waiting records.",
@@ -25,8 +29,11 @@ _SPOOL = {
 _INSTRUMENT = {
     "readings": "Readings that were taken.",
     "errors": "Answers that failed or could not be read.",
-    "missed": "Readings that were not taken.",
+    "missed": "Polls that were due and not taken.",
     "restarts": "Times that its follower was started again because it made no progress.",
+    "doubts": "Doubts since the start: spans of readings that may be wrong.",
+    "identified": "Whether the serial number that it said last is the expected one.",
+    "prove_every_s": "Seconds after which its serial number is read again; absent: at the connection only, or never.",
 }
 
 
@@ -45,6 +52,9 @@ def _numbers(status: Mapping[str, Any], station: str) -> Iterator[str]:
     unaccounted = status["acquired"] - status["stored"] - status["spooled"] - status["quarantined"] - status["dropped"]
     help_text = "acquired - stored - spooled - quarantined - dropped: anything but 0 is a lost record."
     yield from _gauge("daq_unaccounted_records", help_text, [(station, unaccounted)])
+    for name, (key, help_text) in _SINCE_START.items():
+        if key in status:
+            yield from _gauge(f"daq_{name}", help_text, [(station, status[key])])
     for name, help_text in _SPOOL.items():
         if status["spool"][name] is not None:
             yield from _gauge(f"daq_spool_{name}", help_text, [(station, status["spool"][name])])
@@ -54,8 +64,9 @@ def _numbers(status: Mapping[str, Any], station: str) -> Iterator[str]:
         yield from _gauge("daq_clock_synchronised", help_text, [(station, int(synchronised))])
     for name, help_text in _INSTRUMENT.items():
         rows = [
-            (f'{station},instrument="{_escaped(instrument)}"', one[name])
+            (f'{station},instrument="{_escaped(instrument)}"', +one[name])  # plus makes 0 or 1 of a truth
             for instrument, one in status["instruments"].items()
+            if one.get(name) is not None
         ]
         yield from _gauge(f"daq_instrument_{name}", help_text, rows)
 

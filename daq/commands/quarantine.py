@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from daq.commands.failing import config_errors, fail
+from daq.commands.failing import config_errors, fail, spool_errors
 from daq.commands.reach import reach, spool_of
-from daq.spool.schema import SpoolError
-from daq.station.control import ControlError
 from daq.station.installation import load_station
 
 if TYPE_CHECKING:
@@ -26,20 +24,15 @@ def quarantine_command(config_path: Path, show: int | None, send: str | None, *,
     wanted = None if send is None else _range(send)
     with config_errors():
         config = load_station(config_path)
-    try:
-        with reach(spool_of(config)) as spool:
-            if wanted is not None:
-                count = spool.release(*wanted)
-                when = "they are being sent" if spool.running else "they are sent when the station runs again"
-                _print({"released": count}, f"{count} records taken out of quarantine; {when}", as_json=as_json)
-                if not count:
-                    sys.exit(1)
-                return
-            rows = spool.quarantine()
-    except FileNotFoundError as error:
-        fail(f"{error.args[0]}: there is no such file; name the config of the station that keeps it")
-    except (ControlError, SpoolError) as error:
-        fail(str(error))
+    with spool_errors(), reach(spool_of(config)) as spool:
+        if wanted is not None:
+            count = spool.release(*wanted)
+            when = "they are being sent" if spool.running else "they are sent when the station runs again"
+            _print({"released": count}, f"{count} records taken out of quarantine; {when}", as_json=as_json)
+            if not count:
+                sys.exit(1)
+            return
+        rows = spool.quarantine()
     if show is not None:
         rows = [one for one in rows if one["seq"] == show]
         if not rows:

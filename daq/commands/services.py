@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
 from daq.commands.failing import CONFIG, FAILED
 from daq.config import BridgeConfig, ConfigError, load
+from daq.host.descriptors import allow_many
 from daq.host.logs import Form, configure
 from daq.spool.queue import SpoolError
 from daq.station.installation import load_station
@@ -47,6 +49,9 @@ def run_bridge_command(path: Path, form: Form, *, verbose: bool) -> None:
 
 
 def _run(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    allow_many()
+    for codec in ("idna", "unicode_escape"):  # a codec is a file, which could not be opened where no descriptor is free
+        codecs.lookup(codec)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(start())

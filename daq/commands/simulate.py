@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from daq.commands.failing import CONFIG, fail
+from daq.host.descriptors import allow_many
 from daq.host.signals import stop_signals
 from simulators.lab import Lab, LabError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def simulate_command(lab: Path, truth: Path | None, station: Path | None, ports: Path, *, as_json: bool) -> None:
     """Serve until a signal."""
+    allow_many()
     try:
         asyncio.run(_serve(Lab.from_file(lab, truth=truth, pty_folder=ports), station, as_json=as_json))
     except LabError as error:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 
 from daq.commands.failing import fail
 
+ALL_TIME = (-(2**63), 2**63 - 1)
+"""Every stamp that a record can have (UTC ns), except the very last."""
+
 
 def span_of(texts: tuple[str | None, str | None], all_time: tuple[int, int]) -> tuple[int, int]:
     """Give start and end in UTC nanoseconds, `all_time` where one is left out; exit 2 where it is not a span."""

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from daq.commands.failing import config_errors, fail
@@ -20,11 +21,14 @@ from daq.station.health import in_words
 from daq.station.installation import load_station
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from daq.config import StationConfig
 
 ANSWERS_WITHIN = 5.0
+ENDLESS = 10_000
+"""Columns of a terminal on which every table has room."""
 STALE = 20.0
 """Seconds after which a status is too old, whatever it says: a station publishes one every 2 s."""
 
@@ -81,30 +85,51 @@ def _show(status: dict[str, Any], age: float, *, offline: bool) -> None:
         + (f" + dropped {status['dropped']}" if status["dropped"] else ""),
         markup=False,
     )
-    _show_spool(status, console)
-    table = Table(
-        "instrument",
-        "state",
-        "serial",
-        "readings",
-        "errors",
-        "missed",
-        "last",
-        "last error",
-        box=None,
-        header_style="bold",
+    console.print(
+        f"missed {status.get('missed', '-')} polls, recorded {status.get('doubts', '-')} doubts, since the start",
+        markup=False,
     )
+    _show_spool(status, console)
+    for name, part in status.get("parts", {}).items():
+        text = f"{name}: {part['state']}, failed {part['failures']} times; the last error: {part['last_error']}"
+        console.print(text, style="red" if part["state"] == "failing" else None, markup=False, soft_wrap=True)
+    _show_instruments(status, console)
+
+
+def _show_instruments(status: dict[str, Any], console: Console) -> None:
+    """Show a row for each instrument, and below them what needs more words; no number is cut or divided."""
+    table = Table(box=None, header_style="bold")
+    for name in ("instrument", "state", "serial", "readings", "errors", "missed", "doubts", "last"):
+        table.add_column(name, no_wrap=True)
     for name, one in status["instruments"].items():
         last = f"{time.time() - one['last_at_ns'] / 1e9:.1f} s ago" if one["last_at_ns"] else "-"
-        table.add_row(
-            name,
-            one["state"],
-            one["serial"] or "-",
-            *(str(one[key]) for key in ("readings", "errors", "missed")),
-            last,
-            one["last_error"],
-        )
+        counts = (str(one.get(key, "-")) for key in ("readings", "errors", "missed", "doubts"))
+        table.add_row(name, one["state"], serial_in_words(one), *counts, last)
+    needed = Measurement.get(console, console.options.update(max_width=ENDLESS), table).maximum
+    console.width = max(console.width, needed)  # a terminal that is narrower begins a new line itself
     console.print(table)
+    for name, one in status["instruments"].items():
+        if one["last_error"]:
+            console.print(f"{name}: the last error: {one['last_error']}", markup=False, soft_wrap=True)
+    for line in doubts_in_words(status["instruments"]):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def serial_in_words(instrument: Mapping[str, Any]) -> str:
+    """Say which serial number was read, and how far it is proven: "SIM001, proven every 5 s"."""
+    serial, expected = instrument["serial"], instrument.get("expected_serial")
+    if serial is not None and expected is not None and serial != expected:
+        return f"{serial}, not {expected}"
+    return ", ".join(filter(None, [serial, instrument.get("proven", "")])) or "-"
+
+
+def doubts_in_words(instruments: Mapping[str, Any]) -> list[str]:
+    """Say how many doubts there are of each instrument that has any, with the text of the newest."""
+    return [
+        f"{name}: {one['doubts']} {'doubt' if one['doubts'] == 1 else 'doubts'}, the newest: {one['last_doubt']}"
+        for name, one in instruments.items()
+        if one.get("doubts")
+    ]
 
 
 def _show_spool(status: dict[str, Any], console: Console) -> None:

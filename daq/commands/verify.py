@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daq.bridge.influxdb import InfluxDb
 from daq.bridge.sink import SinkError
-from daq.commands.failing import FAILED, config_errors, fail
+from daq.commands.doubted import Doubted
+from daq.commands.failing import FAILED, config_errors, fail, spool_errors
+from daq.commands.progress import progress
 from daq.commands.reach import reach, spool_of
-from daq.commands.span import span_of
+from daq.commands.span import ALL_TIME, span_of
 from daq.config import BridgeConfig, load
 from daq.host.signals import state_folder
+from daq.road.point import NoLine, parse
 from daq.road.ranges import Ranges
 from daq.spool import chain
 from daq.spool.chain import Finding
-from daq.spool.schema import SpoolError
-from daq.station.control import ControlError
 from daq.station.installation import load_station
 from daq.verification import ArchiveFile, Influx, Tally, compare, heads
 
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
     from daq.commands.reach import Reach
     from daq.config import StationConfig
+    from daq.road.point import Point
     from daq.spool.chain import Bounds, Row
     from daq.verification import Database
 
-ALL_TIME = (-(2**62), 2**62)
 SHOWN = 20
 AT_ONCE = 20_000
 """Rows that are compared with one question to the database, about."""
@@ -51,6 +52,10 @@ class Report:
     last: int = 0
     rows: int = 0
     heads: int = 0
+    doubts: int = 0
+    """Doubts whose span reaches into the time that was asked for."""
+    in_doubt: int = 0
+    """Readings of that time that lie inside a doubt."""
     tally: Tally = field(default_factory=Tally)
     findings: list[Finding] = field(default_factory=list)
 
@@ -63,13 +68,13 @@ def verify_command(
     with config_errors():
         config = load_station(config_path)
         bridge = load(bridge_path, BridgeConfig) if bridge_path else None
-    try:
-        with reach(spool_of(config)) as spool:
+    if (archive := _archive_of(bridge)) is not None and not archive.is_file():
+        fail(f"{archive}: there is no such file; name the config of the bridge that keeps it")
+    with spool_errors(), reach(spool_of(config)) as spool:
+        try:
             report = asyncio.run(_verify(config, bridge, spool, (start, end)))
-    except FileNotFoundError as error:
-        fail(f"{error.args[0]}: there is no such file; name the config of the station that keeps it")
-    except (ControlError, SpoolError, SinkError) as error:
-        fail(str(error))
+        except SinkError as error:
+            fail(str(error))
     if as_json:
         sys.stdout.write(json.dumps(_summary(report)) + "\n")
     else:
@@ -87,26 +92,58 @@ async def _verify(config: StationConfig, bridge: BridgeConfig | None, spool: Rea
         if influx is not None:
             await influx.ask()
             database = Influx(influx)
-        elif bridge is not None:
-            database = ArchiveFile(bridge.archive.path or state_folder() / "archive.sqlite")
+        elif (archive := _archive_of(bridge)) is not None:
+            database = ArchiveFile(archive)
         stored_heads = await heads(database, config.station, bounds.epoch) if database is not None else {}
         quarantined = Ranges((one["seq"], one["seq"]) for one in spool.quarantine())
-        with _progress() as progress:
-            task = progress.add_task("records", total=bounds.head - bounds.start)
+        with progress() as bar:
+            task = bar.add_task("records", total=bounds.head - bounds.start)
+            doubts: list[Point] = []
             chain_check = _ChainCheck(bounds, stored_heads, report)
             for rows in _all_rows(spool, bounds):
                 chain_check.check(rows)
+                doubts += [one for one in _parsed(rows, b"doubt,") if _reaches_into(one, span)]
                 inside = [row for row in rows if span[0] <= row.at < span[1]]
                 if database is not None and inside:
                     found = await compare(inside, Ranges(stored), quarantined, config.station, bounds.epoch, database)
                     _add(report.tally, found)
-                progress.update(task, completed=rows[-1].seq - bounds.start)
+                bar.update(task, completed=rows[-1].seq - bounds.start)
             chain_check.end()
-            progress.update(task, completed=bounds.head - bounds.start)
+            bar.update(task, completed=bounds.head - bounds.start)
+        report.doubts, report.in_doubt = len(doubts), _count_in_doubt(spool, bounds, Doubted(doubts), span)
     finally:
         if influx is not None:
             await influx.close()
     return report
+
+
+def _archive_of(bridge: BridgeConfig | None) -> Path | None:
+    """Find the archive file of a bridge; None where it stores into a database, or where there is no bridge."""
+    if bridge is None or bridge.influxdb is not None:
+        return None
+    return bridge.archive.path or state_folder() / "archive.sqlite"
+
+
+def _count_in_doubt(spool: Reach, bounds: Bounds, doubted: Doubted, span: tuple[int, int]) -> int:
+    """Count the readings of a span inside doubts: in a second pass, as a doubt is kept behind what it covers."""
+    first, last = doubted.span
+    start, end = max(span[0], first), min(span[1], last + 1)
+    if start >= end:
+        return 0
+    pieces = _all_rows(spool, bounds, (start, end))
+    return sum(1 for rows in pieces for reading in _parsed(rows, b"reading,") if doubted.words(reading))
+
+
+def _parsed(rows: list[Row], beginning: bytes) -> Iterator[Point]:
+    """Parse the whole lines that begin so; any other is a finding of the chain, or differs in the database."""
+    for row in rows:
+        if row.whole and row.line.startswith(beginning):
+            with suppress(NoLine):
+                yield parse(row.line)
+
+
+def _reaches_into(doubt: Point, span: tuple[int, int]) -> bool:
+    return doubt.time < span[1] and int(doubt.fields["until"]) >= span[0]
 
 
 class _ChainCheck:
@@ -147,11 +184,11 @@ class _ChainCheck:
         self._report.findings.sort(key=lambda one: one.seq)
 
 
-def _all_rows(spool: Reach, bounds: Bounds) -> Iterator[list[Row]]:
-    """Give all rows up to the head, `AT_ONCE` at a time: each question to the database takes time."""
+def _all_rows(spool: Reach, bounds: Bounds, span: tuple[int, int] = ALL_TIME) -> Iterator[list[Row]]:
+    """Give the rows of a span up to the head, `AT_ONCE` at a time: each question to the database takes time."""
     gathered: list[Row] = []
     after = 0
-    while rows := spool.rows(after, *ALL_TIME):
+    while rows := spool.rows(after, *span):
         after = rows[-1].seq
         gathered += [row for row in rows if row.seq <= bounds.head]  # later rows came meanwhile
         if len(gathered) >= AT_ONCE or after >= bounds.head:
@@ -171,12 +208,6 @@ def _add(tally: Tally, more: Tally) -> None:
     tally.differences += more.differences
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-
-
 def _summary(report: Report) -> dict[str, Any]:
     wrong = [*report.findings, *report.tally.differences]
     return {
@@ -189,6 +220,8 @@ def _summary(report: Report) -> dict[str, Any]:
         "equal": report.tally.equal,
         "waiting": report.tally.waiting,
         "quarantined": report.tally.quarantined,
+        "doubts": report.doubts,
+        "readings_in_doubt": report.in_doubt,
         "whole": not wrong,
         "findings": [{"seq": one.seq, "text": one.text} for one in wrong[:1000]],
     }
@@ -210,6 +243,13 @@ def _show(report: Report, *, compared: bool) -> None:
         )
     else:
         console.print("database: not compared; name the config of a bridge with --bridge")
+    if report.doubts:
+        console.print(
+            f"doubts: {report.doubts}, with {report.in_doubt} readings inside, which may be wrong; "
+            "the column `doubt` of `daq export` shows which and why"
+        )
+    else:
+        console.print("doubts: none")
     wrong = [*report.findings, *report.tally.differences]
     for one in wrong[:SHOWN]:
         console.print(f"record {one.seq}: {one.text}")

@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from daq.commands.status import doubts_in_words
+
 if TYPE_CHECKING:
     from daq.road.mqtt import Connection
 
@@ -71,16 +73,17 @@ class View:
             Text(),
             table,
             Text(),
+            *(Text(line, style="yellow") for line in doubts_in_words(instruments)),
             *(Text(line, style="dim") for line in [self.counts(), *self.places, "Ctrl-C ends it"]),
         )
 
     def counts(self) -> str:
-        """Say how many records are stored, waiting and in quarantine."""
+        """Say how many records are stored, waiting and in quarantine, and how many doubts there are, if any."""
         if "acquired" not in self.status:
             return "waiting for the station …"
-        return "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}".format(
-            **self.status
-        )
+        text = "acquired {acquired} = stored {stored} + spooled {spooled} + quarantined {quarantined}"
+        doubts = self.status.get("doubts", 0)
+        return text.format(**self.status) + (f"; doubts: {doubts}" if doubts else "")
 
     async def show(self, console: Console) -> None:
         """Show it until cancelled."""

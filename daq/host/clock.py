@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from daq.host.timer import Timer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NANOSECONDS = 1_000_000_000
+STEP = 0.050
+"""A wall clock that moves by more than this many seconds against the monotonic clock was set, or the machine slept."""
 _READ_WITHIN = 100e-6  # seconds within which both clocks are to be read
 _ATTEMPTS = 10
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
@@ -40,6 +45,9 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of this machine."""
 
+    def __init__(self) -> None:
+        self._timer: Timer | None = None
+
     def monotonic(self) -> float:
         """Give CLOCK_MONOTONIC in seconds, the clock of the event loop."""
         return time.monotonic()
@@ -58,7 +66,22 @@ class SystemClock:
 
     async def sleep_until(self, instant: float) -> None:
         """Sleep once; a late wake-up shifts no later instant."""
-        await asyncio.sleep(max(0.0, instant - time.monotonic()))
+        left = instant - time.monotonic()
+        timer = self._timer_of(asyncio.get_running_loop()) if left > 0 else None
+        if timer is None:
+            await asyncio.sleep(max(0.0, left))
+        else:
+            await timer.sleep_until(instant)
+
+    def _timer_of(self, loop: asyncio.AbstractEventLoop) -> Timer | None:
+        """Give the timer of this loop; None where the system gives none: the loop's own is less exact, and works."""
+        if self._timer is not None and self._timer.loop is not loop:
+            self._timer.close()
+            self._timer = None
+        if self._timer is None:
+            with contextlib.suppress(OSError):
+                self._timer = Timer(loop)
+        return self._timer
 
 
 async def wait(clock: Clock, work: Iterable[asyncio.Future[Any]], seconds: float) -> bool:

@@ -1,10 +1,18 @@
-"""Reports the state of the service to systemd (sd_notify); does nothing where systemd did not start it."""
+"""Reports the state of the service to systemd (sd_notify); does nothing where systemd did not start it.
+
+A report that cannot be delivered (a stale socket, one that nobody reads) is logged once and never waited for.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
+
+log = logging.getLogger(__name__)
+
+_failed = ""
 
 
 def ready(status: str) -> None:
@@ -37,11 +45,17 @@ def _line(text: str) -> str:
 
 
 def _send(message: str) -> None:
+    global _failed  # noqa: PLW0603  # one process has one systemd
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    if address.startswith("@"):  # a name in the abstract namespace
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notification:
-        notification.connect(address)
-        notification.sendall(message.encode())
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
+            sender.connect("\0" + address[1:] if address.startswith("@") else address)  # @: the abstract namespace
+            sender.sendall(message.encode())
+    except (OSError, ValueError) as error:  # ValueError: an address with a null character
+        if str(error) != _failed:
+            _failed = str(error)
+            log.warning("systemd cannot be told the state of this service: %s: %s", address, error)
+    else:
+        _failed = ""

@@ -33,7 +33,7 @@ _WHOLE = rb"(?:0|-?[1-9]\d{0,17}|[1-8]\d{18})"
 _READING = re.compile(
     rb"reading,station=(%(tag)b),instrument=%(tag)b,channel=%(tag)b,quantity=%(tag)b,unit=%(tag)b "
     rb"(?:value=%(float)b,raw=%(float)b,)?text=%(string)b,status=%(whole)bi,seq=(%(whole)b)i,"
-    rb'epoch="([^"]*)",rtt_ms=%(float)b(?:,identified=false)?(?:,simulated=true)?'
+    rb'epoch="([^"]*)",rtt_ms=%(float)b(?:,serial=%(string)b)?(?:,identified=false)?(?:,simulated=true)?'
     rb"(?:,clock=%(string)b)?(?:,clock_at=%(whole)bi)? %(whole)b"
     % {b"tag": _TAG, b"float": _FLOAT, b"string": _STRING, b"whole": _WHOLE}
 )
@@ -71,7 +71,7 @@ SCHEMA = {
     "reading": Measurement(
         ("station,instrument,channel,quantity,unit",),
         dict.fromkeys(("value", "raw", "rtt_ms"), FLOAT)
-        | dict.fromkeys(("text", "clock"), STRING)
+        | dict.fromkeys(("text", "clock", "serial"), STRING)
         | dict.fromkeys(("status", "clock_at"), INTEGER)
         | dict.fromkeys(("identified", "simulated"), BOOLEAN)
         | _IDENTITY,
@@ -82,10 +82,15 @@ SCHEMA = {
         {"text": STRING, "raw_text": STRING, "until": INTEGER, "missed": INTEGER} | _IDENTITY,
         frozenset({"text", *_IDENTITY}),
     ),
+    "doubt": Measurement(
+        ("station,instrument,channel",),
+        {"kind": STRING, "text": STRING, "until": INTEGER} | _IDENTITY,
+        frozenset({"kind", "text", "until", *_IDENTITY}),
+    ),
     # A number that is not named here may be float or integer; the database keeps the type of the first.
     "station": Measurement(
         ("station",),
-        dict.fromkeys(("acquired", "stored", "spooled", "quarantined", "dropped", "spool_bytes"), INTEGER)
+        dict.fromkeys(("acquired", "stored", "spooled", "quarantined", "dropped", "spool_bytes", "doubts"), INTEGER)
         | dict.fromkeys(("waiting_bytes", "resent_batches", "errors", "missed", "restarts", "head_seq"), INTEGER)
         | {"clock_synchronised": INTEGER, "uptime_s": FLOAT, "full_in_s": FLOAT, "head": STRING}
         | _IDENTITY,
@@ -114,7 +119,7 @@ def fault(line: bytes, station: bytes, seq: int, epoch: bytes) -> str:
     if (
         match is not None
         and match.group(1, 2, 3) == (station, b"%d" % seq, epoch)
-        and line.isascii()
+        and (line.isascii() or _is_utf8(line))
         and len(line) <= LIMIT_KEY
     ):
         return ""
@@ -123,6 +128,14 @@ def fault(line: bytes, station: bytes, seq: int, epoch: bytes) -> str:
     except _Invalid as invalid:
         return str(invalid)[:199]
     return ""
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse(line: bytes, station: bytes, seq: int, epoch: bytes) -> None:

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from daq.road.reading import Event, Health, Reading
+from daq.road.reading import Doubt, Event, Health, Reading
 
 if TYPE_CHECKING:
     from daq.road.reading import Record, Series
@@ -25,12 +25,15 @@ def encode(record: Record, seq: int, epoch: str) -> bytes:
             return _reading(record, seq, epoch).encode()
         case Event():
             return _event(record, seq, epoch).encode()
+        case Doubt():
+            return _doubt(record, seq, epoch).encode()
         case Health():
             return _health(record, seq, epoch).encode()
 
 
 def _reading(reading: Reading, seq: int, epoch: str) -> str:
     value = "" if reading.value is None else f"value={reading.value},raw={reading.value},"
+    serial = f',serial="{_string(reading.serial)}"' if reading.serial else ""
     flags = ("" if reading.identified else ",identified=false") + (",simulated=true" if reading.simulated else "")
     if reading.clock:
         flags += f',clock="{_string(reading.clock)}"'
@@ -38,7 +41,7 @@ def _reading(reading: Reading, seq: int, epoch: str) -> str:
         flags += f",clock_at={reading.clock_at}i"
     return (
         f'{_key(reading.series)} {value}text="{_string(reading.text)}",status={reading.status:d}i,'
-        f'seq={seq}i,epoch="{epoch}",rtt_ms={reading.rtt_ms:.3f}{flags} {reading.at}'
+        f'seq={seq}i,epoch="{epoch}",rtt_ms={reading.rtt_ms:.3f}{serial}{flags} {reading.at}'
     )
 
 
@@ -50,6 +53,14 @@ def _event(event: Event, seq: int, epoch: str) -> str:
     return (
         f"event,station={tag(event.station)}{tags},kind={event.kind} "
         f'text="{_string(event.text)}",seq={seq}i,epoch="{epoch}"{until}{missed}{raw} {event.at}'
+    )
+
+
+def _doubt(doubt: Doubt, seq: int, epoch: str) -> str:
+    tags = f"station={tag(doubt.station)},instrument={tag(doubt.instrument)},channel={tag(doubt.channel)}"
+    return (
+        f'doubt,{tags} kind="{_string(doubt.kind)}",text="{_string(doubt.text)}",seq={seq}i,epoch="{epoch}",'
+        f"until={doubt.until}i {doubt.at}"
     )
 
 

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
+from daq.config import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -156,22 +158,7 @@ async def connect(
     """Connect once to one host; BrokerLost or BrokerRefused where that fails."""
     name, port = host
     place = f"broker {name}:{port}"
-    client = aiomqtt.Client(
-        name,
-        port,
-        username=broker.user,
-        password=broker.password() if broker.user else None,
-        identifier=client_id,
-        protocol=aiomqtt.ProtocolVersion.V5 if version == 5 else aiomqtt.ProtocolVersion.V311,
-        clean_session=None if version == 5 else True,
-        clean_start=True if version == 5 else 3,  # 3: paho's "does not apply", the only value it takes before MQTT 5
-        keepalive=round(broker.keep_alive),
-        will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
-        tls_context=_tls(broker),
-        timeout=CONNECT_WITHIN,
-        max_queued_incoming_messages=QUEUED_IN,
-    )
-    client.pending_calls_threshold = 1_000
+    client = await _client(broker, client_id, host, version, will)
     connection = Connection(client, place)
     _note_shares(connection)
     try:
@@ -194,6 +181,40 @@ async def connect(
         for outcome in (connection.refused, connection.lost):
             if outcome.done():
                 outcome.exception()  # asyncio logs an exception that was never retrieved
+
+
+async def _client(
+    broker: Broker, client_id: str, host: tuple[str, int], version: int, will: Message | None
+) -> aiomqtt.Client:
+    """Make a client that is not connected yet; BrokerRefused where a file that it needs cannot be read now.
+
+    A file may lie on a disk that hangs: it is read in a thread.
+    """
+    try:
+        password = await asyncio.to_thread(broker.password) if broker.user else None
+        tls = await asyncio.to_thread(_tls, broker) if broker.tls else None
+        client = aiomqtt.Client(
+            *host,
+            username=broker.user,
+            password=password,
+            identifier=client_id,
+            protocol=aiomqtt.ProtocolVersion.V5 if version == 5 else aiomqtt.ProtocolVersion.V311,
+            clean_session=None if version == 5 else True,
+            clean_start=True
+            if version == 5
+            else 3,  # 3: paho's "does not apply", the only value it takes before MQTT 5
+            keepalive=round(broker.keep_alive),
+            will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
+            tls_context=tls,
+            timeout=CONNECT_WITHIN,
+            max_queued_incoming_messages=QUEUED_IN,
+        )
+    except ConfigError as error:  # it could be read at the start
+        raise BrokerRefused(f"broker {host[0]}:{host[1]} is not asked: {error}") from error
+    except OSError as error:  # no descriptor is free
+        raise BrokerUnreachable(f"broker {host[0]}:{host[1]}: {error}") from error
+    client.pending_calls_threshold = 1_000
+    return client
 
 
 def _note_shares(connection: Connection) -> None:

@@ -27,8 +27,9 @@ class Series:
 class Reading:
     """One Sample of one series at one instant.
 
-    `at` is the midpoint of question and answer in UTC nanoseconds, `text` the answer as received, `rtt_ms` the time
-    from question to answer in milliseconds. `identified` says that the serial number was read from the wire.
+    `at` is the midpoint of question and answer in UTC nanoseconds (the answer where the instrument itself waits before
+    it measures), `text` the answer as received, `rtt_ms` the time from question to answer in milliseconds. `serial` is
+    the serial number that was read from the wire; `identified` says that it is the expected one.
     `clock` says what is wrong with the stamp, if anything: "unsynchronised", or "held" where the clock was set back and
     the stamp had to stay ahead of the one before; then `clock_at` is the time that the clock showed (UTC ns).
     """
@@ -43,6 +44,7 @@ class Reading:
     simulated: bool
     clock: str = ""
     clock_at: int | None = None
+    serial: str = ""
 
 
 class EventKind(StrEnum):
@@ -74,7 +76,8 @@ class EventKind(StrEnum):
 class Event:
     """Something that happened at `at`; an interval ends at `until` (both UTC nanoseconds).
 
-    `instrument` is empty for what concerns the whole station; `missed` counts readings that were due and not taken.
+    `instrument` is empty for what concerns the whole station; `missed` counts polls that were due and not taken (a poll
+    is one question, with all the channels that its reply feeds), for kinds about stored records the records.
     """
 
     station: str
@@ -85,6 +88,23 @@ class Event:
     until: int | None = None
     missed: int = 0
     raw: str = field(default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Stored readings of a channel from `at` to `until` (UTC nanoseconds, both inclusive) that may be wrong.
+
+    They are not changed; whoever uses them is to look at what lies inside. `kind` says what was not proven: "identity"
+    (another instrument answered), "setting" (it was set otherwise) or "unit" (the reply did not show its unit).
+    """
+
+    station: str
+    instrument: str
+    channel: str
+    kind: str
+    text: str
+    at: int
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +121,4 @@ class Health:
     head: str = ""
 
 
-Record: TypeAlias = Reading | Event | Health
+Record: TypeAlias = Reading | Event | Doubt | Health

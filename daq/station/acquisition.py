@@ -1,7 +1,8 @@
 """Reads every instrument on its grid; what was read goes to the spool, and so does why something was not.
 
 Instants lie on an absolute grid of the monotonic clock, aligned to multiples of the period on the wall clock. A tick
-that was missed is counted and never made up. A failing instrument does not delay the others.
+that was missed is counted and never made up. A failing instrument does not delay the others, and a poll that cannot be
+read does not cost the other polls of its instrument anything.
 """
 
 from __future__ import annotations
@@ -10,28 +11,49 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daq.host.clock import first_tick, utc_ns_at
+from daq.host.clock import NANOSECONDS, STEP, ahead_ns, first_tick
 from daq.road.reading import EventKind, Reading, Series
-from drivers.errors import Impostor, InstrumentError, Unreadable
+from daq.station.doubts import IDENTITY, Doubts
+from daq.station.missed import Missed
+from drivers.errors import Impostor, InstrumentError, Silent, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from daq.station.records import Station
     from drivers.driver import Poll
     from drivers.instrument import Answer, Instrument
 
 FAILURES_ALLOWED = 3
-"""Failures in a row before an instrument is asked less often."""
+"""Failures in a row before an instrument, or one of its polls, is asked less often."""
 LONGEST_PAUSE = 30.0
 """Seconds at most between two attempts then."""
 PLUG_CHECK = 0.5
 """Seconds between two checks whether an instrument that is asked less often was plugged in again."""
-MISSED_REPORT = 60.0
-"""Seconds between two events that say how many ticks a slow instrument missed."""
+LOOK = 1.0
+"""Seconds between two looks at the wall clock while the next tick is far away."""
+AT_ITS_MARK = 60.0
+"""Seconds of a period from which on a reading is taken at its mark of the wall clock, or not at all."""
+EXACT = 1e-6
+"""Part of a period by which sums of floats may be wrong."""
+FOLLOW = 0.001
+"""Seconds by which the grid may be away from the wall clock before it follows: time servers correct in small steps."""
+
+
+class _OnePoll(Exception):
+    """One poll of an instrument could not be read, which says nothing of its others."""
+
+    def __init__(self, cause: Unreadable) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(slots=True)
 class Follower:
-    """Follows one instrument for as long as the station runs."""
+    """Follows one instrument for as long as the station runs.
+
+    `period` is in seconds; 0.0 asks again as soon as the instrument has answered.
+    """
 
     station: Station
     instrument: Instrument[Any]
@@ -39,89 +61,181 @@ class Follower:
     simulated: bool = False
     readings: int = 0
     errors: int = 0
-    missed: int = 0
     last_at: int | None = None
     last_error: str = ""
     restarts: int = 0
     stopping: bool = False
     ending: str = "the station stops"
     """Why this follower ends: text for a gap that is still open then."""
+    resume_from: float | None = None
+    """Monotonic instant of the first tick that is not accounted for: of this follower, or of the one it replaces."""
     asking: bool = field(default=False, init=False)
     expected_by: float = math.inf
     """Monotonic instant by which this follower must have made progress; after it, it counts as stuck."""
+    account: Missed = field(init=False)
+    doubts: Doubts = field(init=False)
     _series: dict[str, Series] = field(default_factory=dict, init=False)
-    _stamps: dict[str, int] = field(default_factory=dict, init=False)
+    _serial: str | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
-    _gap: tuple[int, str, int] | None = field(default=None, init=False)  # since (UTC ns), cause, ticks missed before it
-    _unreported: tuple[float, int] = field(default=(0.0, 0), init=False)
+    _asleep: float = field(default=0.0, init=False)
+    """Seconds of suspension up to `resume_from`."""
+    _told: str = field(default="", init=False)
+    """Cause of the last failure that was told, until something is read again."""
+    _announced: bool = field(default=False, init=False)
+    _poll_failures: dict[int, int] = field(default_factory=dict, init=False)
+    _poll_not_before: dict[int, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        for channel in self.instrument.driver.channels:
-            self._series[channel.name] = Series(
-                self.station.name, self.instrument.name, channel.name, channel.quantity, channel.unit
-            )
+        name, driver = self.instrument.name, self.instrument.driver
+        self.account = Missed(self.station, name, len(driver.polls))
+        self.doubts = Doubts(self.station, name)
+        for channel in driver.channels:
+            self._series[channel.name] = Series(self.station.name, name, channel.name, channel.quantity, channel.unit)
 
     @property
     def state(self) -> str:
         """Say "reading", "failing" or "waiting" (nothing read yet)."""
-        return "failing" if self._gap else "reading" if self.readings else "waiting"
+        return "failing" if self.account.failing else "reading" if self.readings else "waiting"
 
-    async def run(self) -> None:
-        """Read at every tick until cancelled; then end a gap that is still open and close the instrument."""
-        clock = self.station.clock
-        try:
-            while not self.stopping:
-                steps, start, count = self.station.clock_steps, first_tick(clock, self.period), 0
-                while steps == self.station.clock_steps and not self.stopping:
-                    tick = start + count * self.period
-                    self.expected_by = tick + self.longest_wait
-                    await clock.sleep_until(tick)
-                    self.asking = True
-                    pause = await self._take()
-                    self.asking = False
-                    try:
-                        if pause:
-                            await self._pause(pause)
-                    finally:
-                        due = math.floor((clock.monotonic() - start) / self.period) + 1
-                        self._count_missed(due - count - 1)
-                        count = max(due, count + 1)
-        finally:
-            self.expected_by = math.inf
-            if self._gap:
-                self._end_gap(self.ending)
-            self.asking = False
-            await self.instrument.close()
+    @property
+    def missed(self) -> int:
+        """Polls that were due and not taken."""
+        return self.account.total
 
-    def note_stuck(self, since: int, missed: int) -> None:
-        """Begin a gap at `since` (UTC ns): this follower hung, and is started again."""
-        if self._gap is None:
-            self._gap = (since, "it made no progress and was started again", self.missed)
-        self.missed += missed
+    def overdue(self, now: float) -> float:
+        """Give the seconds by which this follower should have made progress; 0.0 while it only waits for its wire."""
+        if self.instrument.link.waiting:
+            self.expected_by = max(self.expected_by, now + self.longest_wait)
+        return max(0.0, now - self.expected_by)
 
     @property
     def longest_wait(self) -> float:
         """Seconds from a tick within which a healthy instrument has been read, or has failed."""
         driver = self.instrument.driver
         polls = sum(poll.query.timeout for poll in driver.polls)
-        setup = sum(step.query.timeout for step in driver.setup)
-        return float(30.0 + self.period + driver.settle + polls + setup)
+        others = sum(step.query.timeout for step in driver.setup)
+        others += sum(control.query.timeout for control in driver.controls)
+        identity = driver.identity.query.timeout if driver.identity is not None else 0.0
+        return float(30.0 + self.period + 2 * driver.settle + polls + 2 * (others + identity))
 
-    async def _take(self) -> float:
-        """Ask every poll once; gives the seconds to pause beyond the next tick."""
-        new_connection = not self.instrument.connected
+    async def run(self) -> None:
+        """Read until cancelled or told to stop; then tell what is still untold and close the instrument."""
+        if self.instrument.proving:  # this follower was started again: neither a good nor a failed proof ended that
+            self.instrument.proving = False
+            self.doubts.raise_for(IDENTITY, "the proof that was due ended in an error of the program")
         try:
-            for poll in self.instrument.driver.polls:
-                self._keep(poll, await self.instrument.read(poll))
-        except InstrumentError as error:
-            return self._failed(error)
-        if new_connection:
-            if self._gap:
-                self._end_gap("read again")
-            identity = f"serial number {self.instrument.serial}" if self.instrument.identified else "not identified"
-            self.station.event(EventKind.CONNECT, identity, instrument=self.instrument.name)
-        self._failures = 0
-        return 0.0
+            if self.period:
+                while not self.stopping:
+                    await self._follow_grid()
+            else:
+                await self._ask_continuously()
+        finally:
+            self.expected_by = self.station.clock.monotonic() + self.longest_wait
+            try:
+                await self._prove_last()
+            finally:
+                self.expected_by = math.inf
+                self.account.close(self.ending)
+                self.asking = False
+                await self.instrument.close()
+
+    # -- when
+
+    async def _follow_grid(self) -> None:
+        """Read at every tick until the wall clock is set or the machine sleeps: then the grid is aligned again."""
+        clock = self.station.clock
+        asleep, ahead = clock.asleep(), ahead_ns(clock)
+        tick = first_tick(clock, self.period)
+        self._account_until(tick, asleep)
+        self._asleep = asleep
+        while not self.stopping:
+            self.resume_from = tick
+            self.expected_by = tick + self.longest_wait
+            if not await self._sleep_until(tick, ahead):
+                if not self._realign(tick):
+                    return
+                await self._take_and_tell(tick)
+                self.resume_from = None
+                return
+            drift = (ahead_ns(clock) - ahead) / NANOSECONDS
+            tick = await self._take_and_tell(tick)
+            if abs(drift) > FOLLOW:
+                tick -= drift
+                ahead += round(drift * NANOSECONDS)
+
+    async def _take_and_tell(self, tick: float) -> float:
+        """Read at this tick, and count the ticks that pass meanwhile; gives the next one."""
+        try:
+            self.asking = True
+            pause = await self._take()
+            self.asking = False
+            await self._prove_before(tick + (self._passed(tick) + 1) * self.period)
+            if pause:
+                await self._pause(pause)
+        finally:
+            passed = self._passed(tick)
+            self.account.passed(passed, self._utc(tick + self.period))
+            tick += (passed + 1) * self.period
+            self.resume_from = tick
+        return tick
+
+    def _passed(self, tick: float) -> int:
+        """Count the ticks behind `tick` that are over by now."""
+        return max(0, math.floor((self.station.clock.monotonic() - tick) / self.period))
+
+    async def _sleep_until(self, tick: float, ahead: int) -> bool:
+        """Sleep until the tick; False at once where the wall clock was set or the machine has slept."""
+        clock = self.station.clock
+        while (left := tick - clock.monotonic()) > LOOK:
+            await clock.sleep_until(clock.monotonic() + min(left, LOOK))
+            if self._is_set(ahead):
+                return False
+        await clock.sleep_until(tick)
+        return not self._is_set(ahead)
+
+    def _is_set(self, ahead: int) -> bool:
+        clock = self.station.clock
+        return abs(ahead_ns(clock) - ahead) > STEP * NANOSECONDS or clock.asleep() - self._asleep > STEP
+
+    def _realign(self, tick: float) -> bool:
+        """Count the ticks that the machine has slept through; gives whether this tick is to be read all the same.
+
+        A wall clock that was set makes no tick pass. Where it is found at the tick itself, and the next mark is far,
+        the reading is taken now: else two of them would lie up to two periods apart.
+        """
+        clock = self.station.clock
+        now, slept = clock.monotonic(), clock.asleep() - self._asleep
+        self.resume_from = None
+        if slept > STEP:
+            self.instrument.expire_proof()
+            passed = math.floor((now + slept - tick) / self.period + EXACT) + 1
+            since = clock.utc_ns() - round((now + slept - tick) * NANOSECONDS)
+            self.account.passed(passed, since, "the machine was suspended")
+            return False
+        if now < tick or first_tick(clock, self.period) - now < self.period / 2:
+            return False
+        if self.period > AT_ITS_MARK:
+            self.account.passed(1, clock.utc_ns(), "the wall clock was set at this instant")
+            return False
+        return True
+
+    def _account_until(self, tick: float, asleep: float) -> None:
+        """Count the ticks before `tick` at which this follower, or the one that it replaces, could not ask."""
+        if self.resume_from is not None:
+            slept = asleep - self._asleep if self._asleep else 0.0
+            cause = "it was started again" if self.restarts else "its config was changed"
+            passed = math.floor((tick - self.resume_from + slept) / self.period + EXACT)
+            self.account.passed(passed, self._utc(self.resume_from - slept), cause)
+
+    async def _ask_continuously(self) -> None:
+        clock = self.station.clock
+        while not self.stopping:
+            self.expected_by = clock.monotonic() + self.longest_wait
+            self.asking = True
+            pause = await self._take()
+            self.asking = False
+            if pause:
+                await self._pause(pause)
 
     async def _pause(self, pause: float) -> None:
         """Wait for so many seconds before a failing instrument is asked again, or until it is plugged in again."""
@@ -133,82 +247,193 @@ class Follower:
             before, port = port, self.instrument.plugged()
             if port != before and port is not None:
                 self._failures = 0
+                self._poll_not_before.clear()
                 break
 
-    def _keep(self, poll: Poll[Any], answer: Answer) -> None:
-        clock = self.station.clock
-        middle = utc_ns_at(clock, (answer.asked + answer.answered) / 2)
-        rtt = (answer.answered - answer.asked) * 1000
-        serial = self.instrument.serial or ""
-        simulated = self.simulated or serial.startswith("SIM")
-        clock_state = "unsynchronised" if self.station.synchronised is False else ""
-        for channel, sample in zip(poll.channels, answer.samples, strict=True):
-            # Two readings of a channel never share a stamp.
-            at = max(middle, self._stamps.get(channel.name, self.station.last_run_stamp) + 1)
-            self._stamps[channel.name] = self.last_at = at
-            reading = Reading(
-                self._series[channel.name],
-                at,
-                sample.value,
-                sample.status,
-                answer.text,
-                rtt,
-                self.instrument.identified,
-                simulated,
-                "held" if at != middle else clock_state,
-                middle if at != middle else None,
-            )
-            if self.station.keep(reading):
-                self.readings += 1
-            else:
-                self.missed += 1
-            self.station.on_reading(reading)
+    def _utc(self, instant: float) -> int:
+        return ahead_ns(self.station.clock) + round(instant * NANOSECONDS)
 
-    def _failed(self, error: InstrumentError) -> float:
-        self.errors += 1
+    # -- what
+
+    async def _take(self) -> float:
+        """Ask every poll once; gives the seconds to pause beyond the next tick."""
+        missing = set(range(len(self.instrument.driver.polls)))
+        unreadable: list[int] = []
+        taken = 0
+        try:
+            for number, poll in self._due_polls(missing):
+                try:
+                    if not self.instrument.connected:
+                        await self._connect()
+                    answer = await self._read(poll)
+                except _OnePoll as error:
+                    self._failed([number], error.cause)
+                    missing.discard(number)
+                    unreadable.append(number)
+                except InstrumentError as error:  # the wire or the instrument itself: no other poll could be read
+                    self._notice_other_serial()
+                    self._failed(sorted(missing), error)
+                    missing.clear()
+                    self._announced = False
+                    break
+                else:
+                    missing.discard(number)
+                    taken += 1
+                    self._keep(number, poll, answer)
+        finally:
+            if missing:  # ended in the middle
+                self.account.failed(sorted(missing), self.ending)
+        if taken:
+            self._failures = 0
+            self._told = ""
+            self._spare(unreadable)
+            return 0.0
         self._failures += 1
+        return self._backoff(self._failures)
+
+    def _due_polls(self, missing: set[int]) -> Iterator[tuple[int, Poll[Any]]]:
+        """Give the polls to be asked at this tick; one that failed again and again is left out for some time."""
+        for number, poll in enumerate(self.instrument.driver.polls):
+            if self.station.clock.monotonic() >= self._poll_not_before.get(number, 0.0):
+                yield number, poll
+            else:
+                missing.discard(number)
+                if self.period:  # else nothing is due at any instant
+                    self.account.failed([number], self.last_error)
+
+    def _spare(self, unreadable: list[int]) -> None:
+        """Ask the polls that fail while others are read less often, so that they cost the others little."""
+        for number in unreadable:
+            failures = self._poll_failures[number] = self._poll_failures.get(number, 0) + 1
+            if pause := self._backoff(failures):
+                self._poll_not_before[number] = self.station.clock.monotonic() + pause
+
+    def _backoff(self, failures: int) -> float:
+        excess = failures - FAILURES_ALLOWED
+        return min(LONGEST_PAUSE, max(self.period, 1.0) * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
+
+    async def _connect(self) -> None:
+        """Connect, and say who answers."""
+        instrument = self.instrument
+        try:
+            await instrument.connect()
+        except InstrumentError as error:
+            instrument.proving = False
+            self.doubts.failed_to_connect(error, instrument.proofs)
+            raise
+        self._notice_other_serial()
+        if not self._announced:
+            self._announced = True
+            identity = f"serial number {instrument.serial}" if instrument.serial is not None else "not identified"
+            self.station.event(EventKind.CONNECT, identity, instrument=instrument.name)
+
+    async def _read(self, poll: Poll[Any]) -> Answer:
+        """Read one poll; an answer that was awaited while the machine slept is no reading of either instant."""
+        clock, instrument = self.station.clock, self.instrument
+        asleep = clock.asleep()
+        try:
+            answer = await instrument.read(poll)
+        except InstrumentError as error:
+            if instrument.proving:  # it was due, or bytes came that nobody asked for
+                self._proof_failed(error)
+                raise
+            if isinstance(error, Unreadable):
+                raise _OnePoll(error) from error
+            raise
+        if clock.asleep() - asleep > STEP:
+            instrument.expire_proof()
+            raise Silent(f"{instrument.name}: the machine was suspended while the answer was awaited")
+        self._notice_other_serial()
+        return answer
+
+    async def _prove_before(self, next_tick: float) -> None:
+        """Use the time until the next tick for a proof that would be due then, so that no reading waits for it."""
+        if self.period < self.instrument.prove_every and self.instrument.proof_due(next_tick):
+            try:
+                await self._prove()
+            except InstrumentError as error:
+                self._tell_failure(error)
+
+    async def _prove_last(self) -> None:
+        """Prove what was stored last before this follower ends: another one may be on this wire next."""
+        identity = self.instrument.driver.identity
+        if self.instrument.connected and identity is not None and not identity.disturbs:
+            try:
+                await self._prove()
+            except InstrumentError as error:
+                self._tell_failure(error)
+                self.doubts.end()
+
+    async def _prove(self) -> None:
+        """Ask who answers and how it is set; what a failure says of stored readings is recorded."""
+        try:
+            await self.instrument.prove()
+        except InstrumentError as error:
+            self._proof_failed(error)
+            raise
+        self._notice_other_serial()
+
+    def _proof_failed(self, error: InstrumentError) -> None:
+        self.instrument.proving = False
+        self.doubts.failed_proof(error, self.instrument.proofs)
+
+    def _notice_other_serial(self) -> None:
+        """Doubt what an instrument without an expected serial number gave before another one answered."""
+        before, self._serial = self._serial, self.instrument.serial
+        if before is not None and before != self._serial and self.instrument.expected_serial is None:
+            text = f"serial number {self._serial} answers where {before} answered before"
+            self.station.event(EventKind.IDENTITY, text, instrument=self.instrument.name)
+            self.doubts.raise_for(IDENTITY, text)
+
+    def _keep(self, number: int, poll: Poll[Any], answer: Answer) -> None:
+        station, instrument = self.station, self.instrument
+        self._poll_failures.pop(number, None)
+        self._poll_not_before.pop(number, None)
+        self.account.read(number)
+        instant = answer.answered if poll.stamp == "answer" else (answer.asked + answer.answered) / 2
+        true = self._utc(instant)
+        rtt = (answer.answered - answer.asked) * 1000
+        serial = instrument.serial or ""
+        simulated = self.simulated or serial.startswith("SIM")
+        clock_state = "unsynchronised" if station.synchronised is False else ""
+        readings = []
+        for channel, sample in zip(poll.channels, answer.samples, strict=True):
+            series = self._series[channel.name]
+            at = self.last_at = station.stamp(series, true)
+            held = at != true
+            readings.append(
+                Reading(
+                    series,
+                    at,
+                    sample.value,
+                    sample.status,
+                    answer.text,
+                    rtt,
+                    instrument.identified,
+                    simulated,
+                    "held" if held else clock_state,
+                    true if held else None,
+                    serial,
+                )
+            )
+            shown = None if sample.value is None else sample.unit is not None
+            self.doubts.stored(channel.name, at, answer.proofs, unit_shown=shown)
+        self.readings += station.keep_answer(readings)
+
+    def _failed(self, numbers: Sequence[int], error: InstrumentError) -> None:
+        """Tell why these polls could not be taken, and count them."""
+        self._tell_failure(error, numbers)
+        self.account.failed(numbers, str(error))
+
+    def _tell_failure(self, error: InstrumentError, polls: Sequence[int] = ()) -> None:
+        self.errors += 1
         cause = str(error)
         name = self.instrument.name
         if isinstance(error, Unreadable):
             raw = error.raw.decode("latin-1").encode("unicode_escape").decode()
             self.station.event(EventKind.UNREADABLE, cause, instrument=name, raw=raw[:1000])
-        elif self._gap is None or cause != self.last_error:
+        elif cause != self._told or not all(self.account.is_failing(number) for number in polls):
             kind = EventKind.IDENTITY if isinstance(error, Impostor) else EventKind.DISCONNECT
             self.station.event(kind, cause, instrument=name)
-        self.last_error = cause
-        if self._gap is None:
-            self._gap = (self.station.clock.utc_ns(), cause, self.missed)
-        self.missed += 1
-        excess = self._failures - FAILURES_ALLOWED
-        return min(LONGEST_PAUSE, max(self.period, 1.0) * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
-
-    def _end_gap(self, how: str) -> None:
-        if self._gap is None:
-            return
-        since, cause, before = self._gap
-        self._gap = None
-        self._unreported = (self._unreported[0], 0)
-        missed = self.missed - before
-        self.station.event(
-            EventKind.GAP,
-            f"{missed} readings not taken: {cause}; {how}",
-            instrument=self.instrument.name,
-            at=since,
-            until=self.station.clock.utc_ns(),
-            missed=missed,
-        )
-
-    def _count_missed(self, ticks: int) -> None:
-        if ticks <= 0:
-            return
-        self.missed += ticks
-        if self._gap:
-            return  # the event that ends the gap counts them
-        now = self.station.clock.monotonic()
-        reported, unreported = self._unreported
-        unreported += ticks
-        if now - reported >= MISSED_REPORT:
-            text = f"{unreported} ticks of {self.period:g} s passed while an answer was awaited"
-            self.station.event(EventKind.MISSED, text, instrument=self.instrument.name, missed=unreported)
-            reported, unreported = now, 0
-        self._unreported = (reported, unreported)
+        self.doubts.other_unit(error)
+        self.last_error = self._told = cause

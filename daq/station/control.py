@@ -10,17 +10,19 @@ import asyncio
 import json
 import os
 import socket
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 LONGEST = 32 * 2**20
 """Bytes of one question or answer at most."""
 ANSWERS_WITHIN = 60.0
-
+ACCEPT_AGAIN = 1.0
+"""Seconds before the next attempt where no descriptor is free for a client."""
 
 Reason = Literal["", "config"]
 
@@ -45,31 +47,85 @@ def socket_of(spool: Path) -> Path:
     return spool.with_name(spool.name + ".socket")
 
 
-@asynccontextmanager
-async def serve_control(
-    path: Path, handlers: Mapping[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]
-) -> AsyncIterator[None]:
-    """Answer questions at `path` for as long as the context lasts; each has the name of a handler under "do"."""
+Handlers = Mapping[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer):
-            try:
-                asked = json.loads(await reader.readline())
-                reply = {"ok": True} | await handlers[asked["do"]](asked)
-            except Denied as error:
-                reply = {"ok": False, "error": str(error), "reason": error.reason}
-            except (KeyError, TypeError, ValueError) as error:
-                reply = {"ok": False, "error": f"not understood: {error}"}
-            with suppress(ConnectionError):  # the client did not wait for the answer
-                writer.write(json.dumps(reply).encode() + b"\n")
-                await writer.drain()
 
-    with _listening(path) as listener:
-        server = await asyncio.start_unix_server(answer, sock=listener, limit=LONGEST)
+async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Exception], object]) -> None:
+    """Answer questions at `path` until cancelled; each has the name of a handler under "do".
+
+    What goes wrong in a handler is handed to `on_failure`, and told to the client. One descriptor is kept in reserve:
+    a station that has used up all others can still be asked why.
+    """
+    loop = asyncio.get_running_loop()
+    answers: set[asyncio.Task[None]] = set()
+    reserve = Reserve()
+    with _listening(path) as listener, closing(reserve):
+        reserve.take()
         try:
-            yield
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(listener)
+                except OSError as error:
+                    on_failure(error)
+                    if not reserve.give():
+                        await asyncio.sleep(ACCEPT_AGAIN)
+                    continue
+                task = asyncio.create_task(_answer(connection, handlers, on_failure), name="control")
+                answers.add(task)
+                task.add_done_callback(answers.discard)
+                task.add_done_callback(lambda _: reserve.take())
         finally:
-            server.close()
+            for task in answers:
+                task.cancel()
+            if answers:
+                await asyncio.wait(answers)
+
+
+class Reserve:
+    """A descriptor that is open for nothing, until all others are in use."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+
+    def take(self) -> None:
+        """Open it where it is not open; not a failure where none is free."""
+        if self._number is None:
+            with suppress(OSError):
+                self._number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def give(self) -> bool:
+        """Free it for the next opening; gives whether there was one."""
+        if self._number is None:
+            return False
+        os.close(self._number)
+        self._number = None
+        return True
+
+    def close(self) -> None:
+        """Free it."""
+        self.give()
+
+
+async def _answer(connection: socket.socket, handlers: Handlers, on_failure: Callable[[Exception], object]) -> None:
+    """Answer one client: the only place that catches what goes wrong with it."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
+        with closing(writer), suppress(ConnectionError):  # the client did not wait for the answer
+            writer.write(json.dumps(await _reply(reader, handlers)).encode() + b"\n")
+            await writer.drain()
+    except Exception as error:  # noqa: BLE001  # told by the keeper of the control socket
+        on_failure(error)
+        connection.close()
+
+
+async def _reply(reader: asyncio.StreamReader, handlers: Handlers) -> dict[str, Any]:
+    try:
+        asked = json.loads(await reader.readline())
+        return {"ok": True} | await handlers[asked["do"]](asked)
+    except Denied as error:
+        return {"ok": False, "error": str(error), "reason": error.reason}
+    except (KeyError, TypeError, ValueError) as error:
+        return {"ok": False, "error": f"not understood: {error}"}
 
 
 def ask(path: Path, what: str, **values: object) -> dict[str, Any]:
@@ -108,6 +164,8 @@ def _listening(path: Path) -> Iterator[socket.socket]:
     with _socket() as listener:
         _with_short_name(path, listener.bind)
         path.chmod(0o600)
+        listener.listen()
+        listener.setblocking(False)
         try:
             yield listener
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 from dataclasses import asdict
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from daq.spool.queue import Spool
     from daq.station.publisher import Publisher
     from daq.station.records import Station
-    from daq.station.supervision import Supervisor
+    from daq.station.supervision import Kept, Supervisor
+    from drivers.instrument import Instrument
 
 LEVELS = (50, 80, 95)
 """Per cent of the spool's limit at which an alarm is raised."""
@@ -102,19 +104,9 @@ class Monitor:
             else {"left": backfill.left, "of": backfill.total, "records_per_s": round(backfill.rate)},
             "resent_batches": self._publisher.outgoing.resent,
             "strange_acks": self._publisher.strange_acks,
-            "instruments": {
-                name: {
-                    "state": one.state,
-                    "serial": one.instrument.serial,
-                    "readings": one.readings,
-                    "errors": one.errors,
-                    "missed": one.missed,
-                    "restarts": one.restarts,
-                    "last_at_ns": one.last_at,
-                    "last_error": one.last_error,
-                }
-                for name, one in self._supervisor.followers.items()
-            },
+            "missed": self._station.missed,
+            "doubts": self._station.doubts,
+            "instruments": {name: _instrument(one) for name, one in self._supervisor.followers.items()},
         }
 
     def record(self) -> Health:
@@ -128,7 +120,8 @@ class Monitor:
             "waiting_bytes": round(self.waiting_bytes),
             "resent_batches": self._publisher.outgoing.resent,
             "errors": sum(one.errors for one in followers),
-            "missed": sum(one.missed for one in followers),
+            "missed": self._station.missed,
+            "doubts": self._station.doubts,
             "restarts": sum(one.restarts for one in followers),
             "head_seq": number,
         }
@@ -162,6 +155,48 @@ class Monitor:
 
     def _event(self, text: str) -> None:
         self._station.event(EventKind.FILL, text)
+
+
+def _instrument(kept: Kept) -> dict[str, Any]:
+    """Give the state of one instrument; `serial` is what the wire said last, `identified` whether it was right."""
+    follower = kept.follower
+    instrument: Instrument[Any] | None = None if follower is None else follower.instrument
+    serial = None if instrument is None else instrument.serial
+    expected = None if instrument is None else instrument.expected_serial
+    return {
+        "state": kept.state,
+        "serial": serial,
+        "expected_serial": expected,
+        "identified": serial is not None and serial == expected,
+        "proven": "not identified" if instrument is None else proven(instrument),
+        "prove_every_s": None if instrument is None else proof_interval(instrument),
+        "readings": kept.readings,
+        "errors": kept.errors,
+        "missed": kept.missed,
+        "restarts": kept.restarts,
+        "doubts": 0 if follower is None else follower.doubts.count,
+        "last_doubt": "" if follower is None else follower.doubts.last,
+        "last_at_ns": kept.last_at,
+        "last_error": kept.last_error,
+    }
+
+
+def proof_interval(instrument: Instrument[Any]) -> float | None:
+    """Give the seconds after which the serial number is read again and compared; None: at the connection only."""
+    identity = instrument.driver.identity
+    if identity is None or instrument.expected_serial is None:
+        return None
+    return None if identity.disturbs or instrument.prove_every == math.inf else instrument.prove_every
+
+
+def proven(instrument: Instrument[Any]) -> str:
+    """Say how often the instrument proves that it is the expected one."""
+    if instrument.driver.identity is None or instrument.expected_serial is None:
+        return "not identified"
+    interval = proof_interval(instrument)
+    if interval is None:
+        return "proven at connection only"
+    return f"proven every {interval:.10g} s" if interval else "proven before every reading"
 
 
 def in_words(seconds: float) -> str:

@@ -6,21 +6,25 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from daq.host.clock import NANOSECONDS, ahead_ns
-from daq.road.reading import Event, EventKind
+from daq.road.reading import Doubt, Event, EventKind
 from daq.spool.file import SpoolFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from daq.host.clock import Clock
-    from daq.road.reading import Reading, Record
+    from daq.road.reading import Reading, Record, Series
 
 log = logging.getLogger(__name__)
 
-STEP = 0.050
-"""A wall clock that moves by more than this many seconds against the monotonic clock was set."""
 _ROUTINE = {EventKind.START, EventKind.STOP, EventKind.CONNECT, EventKind.RELOAD, EventKind.REPLAY}
+
+
+REMEMBERED = 100
+"""Stamps of events that are compared with the next ones."""
+
+
+_TELLS_MISSED = {EventKind.GAP, EventKind.MISSED}
 
 
 class Queue(Protocol):
@@ -31,6 +35,16 @@ class Queue(Protocol):
 
 
 @dataclass(slots=True)
+class Refusal:
+    """A time in which the queue takes nothing: since when (UTC ns), why, and what it refused."""
+
+    since: int
+    why: str
+    records: int = 0
+    polls: int = 0
+
+
+@dataclass(slots=True)
 class Station:
     """What all instruments of a station share."""
 
@@ -38,16 +52,43 @@ class Station:
     queue: Queue
     clock: Clock
     on_reading: Callable[[Reading], None] = lambda _: None
-    clock_steps: int = 0
-    """Counts the steps of the wall clock: after each one every follower aligns its grid again."""
     last_run_stamp: int = 0
     """Latest stamp (UTC ns) of the runs before: every reading is stamped after it."""
     synchronised: bool | None = None
-    _latest_stamps: dict[tuple[EventKind, str], int] = field(default_factory=dict, init=False)
-    _refused: tuple[int, int, str] | None = field(default=None, init=False)  # since (UTC ns), how many, why
+    missed: int = 0
+    """Polls that were due and not taken since the start, of all instruments, also those that are gone by now."""
+    doubts: int = 0
+    """Doubts that were recorded since the start."""
+    _stamps: dict[Series, int] = field(default_factory=dict, init=False)
+    _event_stamps: dict[tuple[str, str], dict[int, None]] = field(default_factory=dict, init=False)
+    _refusal: Refusal | None = field(default=None, init=False)
 
-    def keep(self, record: Record) -> bool:
-        """Put a record into the queue; gives whether it was taken.
+    def stamp(self, series: Series, at: int) -> int:
+        """Give the stamp of a reading taken at `at` (UTC ns): later than every one before it of the series.
+
+        The last stamp belongs to the station: another config or a restarted follower does not begin anew.
+        """
+        stamp = max(at, self._stamps.get(series, self.last_run_stamp) + 1)
+        self._stamps[series] = stamp
+        return stamp
+
+    def keep_answer(self, readings: Iterable[Reading]) -> int:
+        """Put the readings of one poll into the queue; gives how many were taken.
+
+        A poll of which the queue refuses any is missed, and counted here.
+        """
+        taken, polls = 0, 1
+        for reading in readings:
+            if self.keep(reading, polls):
+                taken += 1
+            elif polls:
+                self.missed += polls
+                polls = 0  # counted once, however many channels it has
+            self.on_reading(reading)
+        return taken
+
+    def keep(self, record: Record, polls: int = 0) -> bool:
+        """Put a record into the queue; gives whether it was taken. Where it is refused, so many polls are missed.
 
         Records that a full spool or a failed disk refuses are counted; when records are taken again, an event says how
         many were refused.
@@ -55,31 +96,47 @@ class Station:
         try:
             self.queue.put(record)
         except SpoolFull as error:
-            self._count_refused(str(error))
+            self._count_refused(str(error), polls)
             return False
-        if self._refused is not None:
+        if self._refusal is not None:
             self.end_refusal("taken again")
         return True
 
-    def _count_refused(self, why: str) -> None:
-        if self._refused is None:
-            self._refused = (self.clock.utc_ns(), 1, why)
+    def _count_refused(self, why: str, polls: int) -> None:
+        if self._refusal is None:
+            self._refusal = Refusal(self.clock.utc_ns(), why)
             text = f"new records are refused: {why}"
             log.critical("%s", text)
             self.queue.put(Event(self.name, EventKind.REFUSE, text, self.clock.utc_ns()), urgent=True)
-        else:
-            since, count, why = self._refused
-            self._refused = (since, count + 1, why)
+        self._refusal.records += 1
+        self._refusal.polls += polls
 
     def end_refusal(self, how: str) -> None:
         """Record how many records were refused, if any were."""
-        if self._refused is None:
+        if self._refusal is None:
             return
-        (since, count, why), self._refused = self._refused, None
-        text = f"{count} records refused: {why}; {how}"
+        refusal, self._refusal = self._refusal, None
+        text = f"{refusal.records} records of {refusal.polls} polls refused: {refusal.why}; {how}"
         log.warning("%s", text)
-        event = Event(self.name, EventKind.GAP, text, since, "", self.clock.utc_ns(), count)
+        event = Event(self.name, EventKind.GAP, text, refusal.since, "", self.clock.utc_ns(), refusal.polls)
         self.queue.put(event, urgent=True)
+
+    def doubt(self, instrument: str, channel: str, kind: str, text: str, at: int, until: int) -> None:
+        """Record that the readings of a channel from `at` to `until` (UTC ns) may be wrong."""
+        log.warning("%s %s: doubt (%s): %s", instrument, channel, kind, text)
+        self.doubts += 1
+        start = self._free_stamp(instrument, channel, at, -1)  # one that begins earlier covers the same readings
+        self.queue.put(Doubt(self.name, instrument, channel, kind, text, start, until), urgent=True)
+
+    def _free_stamp(self, instrument: str, kind: str, at: int, step: int) -> int:
+        """Give a stamp that no other record of this kind has: the database keeps only one of two with the same."""
+        stamps = self._event_stamps.setdefault((instrument, kind), {})
+        while at in stamps:
+            at += step
+        stamps[at] = None
+        if len(stamps) > REMEMBERED:
+            del stamps[next(iter(stamps))]
+        return at
 
     def event(
         self,
@@ -95,10 +152,10 @@ class Station:
         """Put an event into the queue and into the log."""
         level = logging.INFO if kind in _ROUTINE else logging.WARNING
         log.log(level, "%s%s: %s", f"{instrument}: " if instrument else "", kind, text)
-        # Two events of one kind never share a stamp: the database would keep only the later one.
-        stamp = max(self.clock.utc_ns() if at is None else at, self._latest_stamps.get((kind, instrument), 0) + 1)
-        self._latest_stamps[kind, instrument] = stamp
-        self.keep(Event(self.name, kind, text, stamp, instrument, until, missed, raw))
+        stamp = self._free_stamp(instrument, kind, self.clock.utc_ns() if at is None else at, 1)
+        taken = self.keep(Event(self.name, kind, text, stamp, instrument, until, missed, raw))
+        if not taken and self._refusal is not None and kind in _TELLS_MISSED:
+            self._refusal.polls += missed  # the event that ends the refusal tells them
 
     def notice_synchronisation(self) -> None:
         """Ask whether the wall clock follows a time server, and record an event when that has changed."""
@@ -107,26 +164,3 @@ class Station:
             what = "follows no time server: readings are marked" if now is False else "follows a time server"
             self.event(EventKind.CLOCK_SYNC, f"the wall clock {what}")
         self.synchronised = now
-
-
-async def watch_clock(station: Station) -> None:
-    """Report when the wall clock is set or the machine has slept, and let every follower align its grid again."""
-    clock = station.clock
-    offset = ahead_ns(clock)
-    asleep, rounds = clock.asleep(), 0
-    while True:
-        await clock.sleep_until(clock.monotonic() + 1.0)
-        now, sleep = ahead_ns(clock), clock.asleep()
-        slept, asleep = sleep - asleep, sleep
-        step, offset = (now - offset) / NANOSECONDS - slept, now
-        if slept > STEP:
-            since = clock.utc_ns() - round((slept + 1.0) * NANOSECONDS)
-            text = f"the machine was suspended for {slept:.1f} s"
-            station.event(EventKind.GAP, text, at=since, until=clock.utc_ns())
-        if abs(step) > STEP:
-            station.event(EventKind.CLOCK_STEP, f"the wall clock was set by {step:+.3f} s")
-        if slept > STEP or abs(step) > STEP:
-            station.clock_steps += 1
-        rounds += 1
-        if rounds % 10 == 0:
-            station.notice_synchronisation()

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from daq import __version__
-from daq.config import ConfigError
 from daq.host import notify
 from daq.host.clock import NANOSECONDS, SystemClock, wait
 from daq.host.signals import reload_signal, state_folder, stop_signals
@@ -21,18 +20,22 @@ from daq.station.acquisition import Follower
 from daq.station.announcements import Announcements
 from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
-from daq.station.installation import instrument_of, load_station
+from daq.station.installation import instrument_of
+from daq.station.parts import Parts
 from daq.station.publisher import Publisher
 from daq.station.questions import Questions
 from daq.station.records import Station
+from daq.station.reloading import Reloading
 from daq.station.supervision import Supervisor
 from drivers.links import Wires
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from daq.config import SpoolTable, StationConfig
     from daq.host.clock import Clock
+    from daq.station.supervision import Kept
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,11 @@ LONG_PAUSE = 0.5
 
 
 class StationService:
-    """One running station: its followers, its spool and its publisher."""
+    """One running station: its followers, its spool and its publisher.
+
+    Each part has one keeper: what goes wrong in it is told, counted and begun again, and costs the others nothing.
+    Only the spool ends the station, for without it nothing that is read could be kept.
+    """
 
     def __init__(self, config: StationConfig, clock: Clock, wires: Wires, path: Path | None = None) -> None:
         """`path` is the config file that a reload reads again."""
@@ -55,27 +62,44 @@ class StationService:
         self.config = config
         self.clock = clock
         self.wires = wires
+        self.parts = Parts(clock)
         self.spool_path = table.path or state_folder() / "spool.sqlite"
         self.spool = Spool(self.spool_path, table.limit, _retention(table), table.ballast)
         self.station = Station(config.station, self.spool, clock, last_run_stamp=self.spool.latest_stamp)
-        self.supervisor = Supervisor(self.station, [self._follower(name) for name in config.instruments])
+        self.supervisor = Supervisor(self.station)
         self.publisher = Publisher(config.station, self.spool, clock, self.status)
         self.monitor = Monitor(self.station, self.spool, self.publisher, self.supervisor, table.alarm_after)
-        self.station.on_reading = self.publisher.live.show
-        self._path = path
+        self.station.on_reading = self.parts["live values"].guarded(self.publisher.live.show, None)
+        self.reloading = Reloading(self, path)
         self._questions = Questions(self.station, self.spool, self.publisher, self.monitor)
-        self._group: asyncio.TaskGroup | None = None
+        self._look = self.parts["status"].guarded(self.monitor.status, {})
+        self._tasks: set[asyncio.Task[None]] = set()
         self._publishing: asyncio.Task[None] | None = None
         self._waiting_readings = 0
         Announcements(self.station, self.spool, self.publisher)
+        for name in config.instruments:
+            self.follow(name)
 
-    def _follower(self, name: str) -> Follower:
+    def follow(self, name: str, before: Kept | None = None) -> None:
+        """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended."""
         table = self.config.instruments[name]
-        return Follower(self.station, instrument_of(name, table, self.wires), table.period, table.simulated)
+
+        def make() -> Follower:
+            instrument = instrument_of(name, table, self.wires)
+            follower = Follower(self.station, instrument, table.period, table.simulated)
+            if before is not None and before.follower is not None:
+                follower.resume_from = before.follower.resume_from
+            return follower
+
+        self.supervisor.add_made(name, make, table.period)
 
     def status(self) -> dict[str, Any]:
-        """Give the status of the station, as published and as `daq status` shows it."""
-        return self.monitor.status()
+        """Give the status of the station, as published and as `daq status` shows it, with what went wrong in its parts.
+
+        Where it cannot be made, its failure is all that it says.
+        """
+        said = self._look() or {"station": self.station.name, "state": "failing", "at_ns": self.clock.utc_ns()}
+        return said | {"parts": self.parts.status()}
 
     # -- running
 
@@ -86,41 +110,59 @@ class StationService:
         return self.supervisor.stuck
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event | None = None) -> None:
-        """Acquire until `stop` is set, then drain; raises the error that ends a part of the station."""
-        handlers = self._questions.handlers() | {"reload": self._reload_asked}
-        async with asyncio.TaskGroup() as group, serve_control(socket_of(self.spool_path), handlers):
-            self._group = group
-            self._start_publishing()
-            group.create_task(self._watch_spool(), name="spool")
-            await self._record_start()
-            reading = group.create_task(self.supervisor.run(), name="acquisition")
-            duties = [
-                group.create_task(duty, name=name)
-                for name, duty in (
-                    ("health", self._note_health()),
-                    ("watchdog", self._notify_watchdog()),
-                    ("reload", self._reload_when(reload or asyncio.Event())),
-                )
-            ]
-            notify.ready(f"reading {len(self.supervisor.followers)} instruments")
-            await stop.wait()
-            notify.stopping()
-            self.monitor.state = "draining"
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
-            self.station.end_refusal("the station stops")
-            self.station.event(EventKind.STOP, "asked to stop")
-            await self._drain()
-            for task in (*duties, self._publishing):
-                if task is not None:
-                    task.cancel()
-            self.monitor.state = "offline"
-            await self.publisher.publish_last_status()
-            with suppress(SpoolError):
-                self._waiting_readings = await self.spool.count_waiting(b"reading,")
-            await self.spool.close()
-        self._write_ledger()
+        """Acquire until `stop` is set, then drain; only an error of the spool ends it before."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch_spool(), name="spool")
+                await self._acquire(stop, reload or asyncio.Event())
+                await self._drain()
+                await self._end()
+                await watch
+        finally:
+            for task in self._tasks:
+                task.cancel()
+        await self.parts["the ledger file"].once(self._write_ledger)
+
+    async def _acquire(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
+        """Start every part, and stop reading when `stop` is set."""
+        self._publishing = self._start("publisher", self._publish)
+        await self.parts["the record of the start"].once(self._record_start)
+        reading = self._start("acquisition", self.supervisor.run)
+        self._start("control socket", self._serve_control)
+        self._start("health", self._note_health)
+        self._start("watchdog", self._notify_watchdog)
+        self._start("reload", lambda: self._reload_when(reload))
+        notify.ready(f"reading {len(self.supervisor.followers)} instruments")
+        await stop.wait()
+        notify.stopping()
+        self.monitor.state = "draining"
+        reading.cancel()
+        await asyncio.wait([reading])
+        await self.parts["the record of the stop"].once(self._record_stop)
+
+    async def _end(self) -> None:
+        """End every part that still runs, and the spool last."""
+        for task in self._tasks:
+            task.cancel()
+        self.monitor.state = "offline"
+        await self.parts["publisher"].once(self.publisher.publish_last_status)
+        with suppress(SpoolError):
+            self._waiting_readings = await self.spool.count_waiting(b"reading,")
+        await self.spool.close()
+
+    def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Start a part and its keeper."""
+        task = asyncio.create_task(self.parts[name].keep(work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _serve_control(self) -> None:
+        handlers = self._questions.handlers() | {"status": self._status_asked, "reload": self.reloading.asked}
+        await serve_control(socket_of(self.spool_path), handlers, self.parts["control socket"].failures.note)
+
+    async def _status_asked(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"status": self.status()}
 
     async def _record_start(self) -> None:
         """Record that a run begins, how the last one ended, and the gap between the two."""
@@ -131,7 +173,10 @@ class StationService:
         now, since = self.clock.utc_ns(), self.spool.latest_stamp
         if since and now - since > LONG_PAUSE * NANOSECONDS:
             pause = (now - since) / NANOSECONDS
-            missed = sum(int(pause / one.period) for one in self.supervisor.followers.values())
+            missed = sum(
+                int(pause / one.period) * one.polls for one in self.supervisor.followers.values() if one.period
+            )
+            self.station.missed += missed
             how = "it had been asked to stop" if self.spool.ended_in_order else "it had ended without a stop"
             text = f"the station did not run for {in_words(pause)}: {how}"
             self.station.event(EventKind.GAP, text, at=since, until=now, missed=missed)
@@ -148,9 +193,9 @@ class StationService:
         if warning := disk.judgement(self.monitor.sync_s):
             log.warning("%s: %s", self.spool_path.parent, warning)
 
-    def _start_publishing(self) -> None:
-        if self._group is not None:
-            self._publishing = self._group.create_task(self._publish(), name="publisher")
+    async def _record_stop(self) -> None:
+        self.station.end_refusal("the station stops")
+        self.station.event(EventKind.STOP, "asked to stop")
 
     async def _publish(self) -> None:
         name, payload = self.publisher.will
@@ -158,11 +203,17 @@ class StationService:
         will = Message(name, payload, qos=1, retain=True)
         await stay_connected(self.config.broker, client, self.publisher.serve, will=will)
 
-    async def _restart_publishing(self) -> None:
+    async def restart_publishing(self) -> None:
+        """Begin a new connection, to the broker that the config names now."""
         if self._publishing is not None:
             self._publishing.cancel()
             await wait(self.clock, [self._publishing], STUCK)
-        self._start_publishing()
+            self._publishing = self._start("publisher", self._publish)
+
+    def take_over_spool(self, table: SpoolTable) -> None:
+        """Keep other limits from now on."""
+        self.spool.set_retention(table.limit, _retention(table))
+        self.monitor.alarm_after = table.alarm_after
 
     async def _watch_spool(self) -> None:
         await asyncio.shield(self.spool.finished)
@@ -185,7 +236,7 @@ class StationService:
             if self.publisher.connected and silent > STUCK:
                 self.station.event(EventKind.RESTART, f"the publisher made no progress for {silent:.0f} s")
                 self.publisher.progress = self.clock.monotonic()
-                await self._restart_publishing()
+                await self.restart_publishing()
             ledger = self.spool.ledger
             notify.status(f"{ledger.acquired} acquired, {ledger.stored} stored, {ledger.spooled} waiting")
             await self.clock.sleep_until(self.clock.monotonic() + 2.0)
@@ -200,60 +251,22 @@ class StationService:
         if waiting := self.spool.ledger.spooled:
             log.warning("%d records wait in the spool for the next start", waiting)
 
-    def _write_ledger(self) -> None:
+    async def _write_ledger(self) -> None:
         """Write the last counts to a file beside the spool, for the program that started this station."""
         path = self.spool_path.with_name("ledger.json")
-        counts = self.monitor.status() | {"waiting_readings": self._waiting_readings}
+        counts = self.status() | {"waiting_readings": self._waiting_readings}
         path.write_text(json.dumps(counts, indent=1))
-
-    # -- reload
 
     async def _reload_when(self, asked: asyncio.Event) -> None:
         while True:
             await asked.wait()
             asked.clear()
             notify.reloading()
-            with suppress(Denied):
-                await self._reload_asked({})
-            notify.ready(f"reading {len(self.supervisor.followers)} instruments")
-
-    async def _reload_asked(self, _: dict[str, Any]) -> dict[str, Any]:
-        if self._path is None:
-            raise Denied("this station has no config file")
-        try:
-            changed = await self.reload(load_station(self._path))
-        except ConfigError as error:
-            self.station.event(EventKind.RELOAD, f"refused, nothing was changed: {error}")
-            raise Denied(f"nothing was changed:\n{error}", "config") from error
-        return {"changed": changed}
-
-    async def reload(self, new: StationConfig) -> list[str]:
-        """Apply what differs in `new`, and restart only that; ConfigError where that is impossible: nothing changes."""
-        old = self.config
-        if new.station != old.station or new.spool.path != old.spool.path:
-            raise ConfigError(["another station name or spool file needs a restart: systemctl restart daq"])
-        new.broker.password()
-        removed = [name for name in old.instruments if name not in new.instruments]
-        changed = [n for n, table in new.instruments.items() if n in old.instruments and table != old.instruments[n]]
-        added = [name for name in new.instruments if name not in old.instruments]
-        links = [self.supervisor.followers[name].instrument.link for name in (*removed, *changed)]
-        await self.supervisor.remove([*removed, *changed])
-        for link in links:
-            await self.wires.give_back(link)
-        self.config = new
-        for name in (*changed, *added):
-            self.supervisor.add(self._follower(name))
-        changes = [f"{name} removed" for name in removed]
-        changes += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
-        if new.spool != old.spool:
-            self.spool.set_retention(new.spool.limit, _retention(new.spool))
-            self.monitor.alarm_after = new.spool.alarm_after
-            changes.append("spool changed")
-        if new.broker != old.broker:
-            await self._restart_publishing()
-            changes.append("broker changed")
-        self.station.event(EventKind.RELOAD, ", ".join(changes) or "nothing has changed")
-        return changes
+            try:
+                with suppress(Denied):  # the event says why
+                    await self.reloading.asked()
+            finally:
+                notify.ready(f"reading {len(self.supervisor.followers)} instruments")
 
 
 def _retention(table: SpoolTable) -> Retention:
@@ -276,6 +289,3 @@ async def run_station(config: StationConfig, path: Path | None = None) -> None:
             await service.run(stop, reload)
     finally:
         await wires.close()
-
-
-__all__ = ["SpoolError", "StationService", "run_station"]

@@ -23,6 +23,7 @@ def vaisala_hmp() -> Driver[Registers]:
         ),
         serial_line=SerialLine(19200, 8, "N", 2),
         port=502,
+        proof="length",
     )
 
 

@@ -1,6 +1,7 @@
 """Vaisala on a serial line: PTB330 (pressure) and PTU300 (pressure, temperature, humidity).
 
-Source: PTB330 user guide p. 71 (FORM), 83, 101; PTU300 user guide p. 102-103 (FORM modifiers and examples).
+Source: PTB330 user guide p. 71 (FORM), 83, 101; PTU300 user guide p. 71 (R, S and Esc; stars for a value that there is
+not) and 102-103 (FORM modifiers and examples: x.y is x digits, the point and y digits, U4 four characters).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import re
 from typing import Literal
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Setup, Status, Text, Unreadable
+from drivers.driver import Channel, Driver, Identity, Poll, Sample, SerialLine, Setup, Status, Text
+from drivers.errors import Unreadable
 
 UNITS = {"hPa": "hPa", "'C": "Cel", "%RH": "%"}
 REST = rb"[^\r\n]{0,120}\r\n>?"
@@ -20,10 +22,15 @@ THREE = (
     Channel("temperature", "temperature", "Cel"),
     Channel("humidity", "relative_humidity", "%"),
 )
+VALUES = re.compile(r"P=(.{12}) (.{4})(?:T=(.{11}) (.{3})RH=(.{9}) (.{4}))?")
+RUNNING = "where lines come unasked, it is in RUN mode: the option stop_run = true ends that (command S)"
 
 
-def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300") -> Driver[Text]:
-    """Vaisala PTB330 or PTU300: pressure in hPa, with a PTU300 also temperature and humidity, in one answer."""
+def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300", stop_run: bool = False) -> Driver[Text]:
+    """Vaisala PTB330 or PTU300: pressure in hPa, with a PTU300 also temperature and humidity, in one answer.
+
+    `stop_run` permits to end the RUN mode, in which it sends lines without being asked, until it is switched on anew.
+    """
     # Values, units and a checksum: each value is sent with the unit to which the display is set.
     form = b'"P=" 8.3 P " " U4'
     if model == "ptu300":
@@ -39,33 +46,38 @@ def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300") -> Driver[Text
         polls=(Poll(Text(b"SEND\r", timeout=2.0), (PRESSURE,) if model == "ptb330" else THREE, values),),
         serial_line=SerialLine(4800, 7, "E", 1),
         settle=2.0,
+        quieting=(Text(b"S\r", b""),) if stop_run else (),
+        proof="checksum and form",
     )
 
 
 def serial(raw: bytes) -> str:
     """Find `Serial number  : A1234567` in the answer to `?`."""
-    found = re.search(rb"^Serial number *: *([A-Z0-9]{6,12})\r\n", raw, re.MULTILINE)
+    found = re.search(rb"^Serial number *: *([A-Z0-9]{1,12})\r\n", raw, re.MULTILINE)
     if found is None:
-        raise Unreadable("no line with a serial number in the device information", raw)
+        raise Unreadable(f"no line with a serial number in the device information; {RUNNING}", raw)
     return found[1].decode()
 
 
 def values(raw: bytes) -> tuple[Sample, ...]:
-    """Read `P= 1013.200 hPa T=  21.300 'C RH=  38.30 %RH ` and the sum of its bytes modulo 256 in two hex digits."""
+    """Read `P=    1013.200 hPa T=     21.300 'C RH=    38.30 %RH ` and, in hex, the sum of its bytes modulo 256."""
     reply = decode.line(raw)
     message, checksum = reply[:-2], reply[-2:]
     if checksum != f"{sum(message.encode()) % 256:02X}":
-        raise Unreadable("the checksum does not fit", raw)
-    match re.findall(r"(P|T|RH)= *(-?[0-9.]+|\*+) +(\S+) *", message):
-        case [("P", *pressure)]:
-            return (_sample(*pressure),)
-        case [("P", *pressure), ("T", *temperature), ("RH", *humidity)]:
-            return _sample(*pressure), _sample(*temperature), _sample(*humidity)
-        case _:
-            raise Unreadable("no values in the format that was set", raw)
+        raise Unreadable(f"the checksum does not fit; {RUNNING}", raw)
+    match = VALUES.fullmatch(message)
+    if match is None:
+        raise Unreadable("no values in the format that was set", raw)
+    pressure, hectopascal, temperature, celsius, humidity, percent = match.groups()
+    if temperature is None:
+        return (_sample(pressure, hectopascal, 3),)
+    return _sample(pressure, hectopascal, 3), _sample(temperature, celsius, 3), _sample(humidity, percent, 2)
 
 
-def _sample(value: str, shown: str) -> Sample:
-    if value.startswith("*"):
+def _sample(value: str, shown: str, decimals: int) -> Sample:
+    if re.fullmatch(r" *\*+", value):
         return Sample.missing(Status.INVALID)
-    return Sample(decode.number(value), decode.unit(shown, UNITS))
+    number = decode.plain(value.lstrip(" "), decimals)
+    if not shown.strip():
+        raise Unreadable("a value without its unit, which the format that was set contains")
+    return Sample(number, decode.unit(shown.rstrip(" "), UNITS))

@@ -3,110 +3,267 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from drivers.errors import InstrumentError, Lost, Unreadable
-from drivers.links.modbus_frames import Frame, RtuFrame, TcpFrame
+from drivers.errors import InstrumentError, Lost, Silent, Unreadable
+from drivers.links.control_counts import ControlCounts
+from drivers.links.modbus_ears import RtuEar, TcpEar
+from drivers.links.modbus_frames import Frame, Refused, RtuFrame, TcpFrame
+from drivers.links.open_questions import OpenQuestions
+from drivers.links.place import SHORT_QUIET, Place
 
 if TYPE_CHECKING:
     from drivers.driver import Registers
+    from drivers.links.modbus_frames import Form
     from drivers.links.wire import Wire
 
+CONTROLS = 2
+"""Control questions that a unit must answer after a failure, each in time and alone."""
+_MOST_CONTROLS = 6
 _GARBAGE_GAP = 0.05
+_TURNAROUND = 0.1
 
 
 class ModbusBus:
-    """What the units on one wire share: the wire with its lock (`turn`), and the kind of frames."""
+    """What the units on one wire share: the wire, the kind of frames, and who has an answer to come."""
 
     def __init__(self, wire: Wire, *, rtu: bool, echo: bool = False) -> None:
         self.wire = wire
-        self._rtu = rtu
+        self.rtu = rtu
         self._echo = echo
+        self._units: dict[int, ModbusUnit] = {}
+        self.answered = 0.0
+        """Monotonic instant at which the last question ended."""
+        wire.ear = RtuEar(self.overheard, self._is_behind) if rtu else TcpEar(self.overheard)
 
     def frame(self, unit: int, query: Registers) -> Frame:
         """Prepare one request; ValueError where it asks for no registers or too many."""
-        return RtuFrame(unit, query, echo=self._echo) if self._rtu else TcpFrame(unit, query)
+        if self.rtu:
+            return RtuFrame(unit, query, echo=self._echo, overheard=self.overheard, rubbish=self._count_rubbish)
+        return TcpFrame(unit, query, overheard=self.overheard)
+
+    def join(self, link: ModbusUnit, unit: int) -> None:
+        """Let a unit hear of its late answers."""
+        self._units[unit] = link
+
+    def part(self, unit: int) -> None:
+        """Forget a unit."""
+        self._units.pop(unit, None)
+
+    def overheard(self, unit: int, form: Form, length: int) -> bool:
+        """Hand a whole frame that no question awaits to its unit; False where it is the answer to no open question."""
+        link = self._units.get(unit)
+        if link is None:
+            self.wire.unasked += length
+            return False
+        return link.overhear(form, length)
+
+    def _is_behind(self, byte: int) -> bool:
+        """Whether a byte that nobody asked for comes from turning the line around behind an answer."""
+        if byte not in {0x00, 0xFF} or byte in self._units or time.monotonic() - self.answered > _TURNAROUND:
+            return False
+        self.wire.rubbish += 1
+        return True
+
+    def _count_rubbish(self, length: int) -> None:
+        self.wire.rubbish += length
 
 
 class ModbusUnit:
     """One unit on a bus.
 
-    After a failure the unit is not asked for `settle` seconds, longer than its slowest answer, so that a late
-    answer cannot be read as the answer to a new question of this unit. The other units need not wait: a frame
-    contains the address of its unit.
+    After a failure the unit is not asked for its quiet time, longer than its slowest answer. On RTU only the length of
+    an answer shows to which question it belongs. So while a question of the length of a poll is open, the unit must
+    first answer two control questions: the same registers, in other numbers than in any question that is open. The
+    other units lose nothing: a frame contains the address of its unit.
     """
 
-    def __init__(self, bus: ModbusBus, unit: int, settle: float, *, settle_first: bool = False) -> None:
+    suspect = False
+
+    def __init__(
+        self,
+        bus: ModbusBus,
+        unit: int,
+        settle: float,
+        *,
+        settle_first: bool = False,
+        short_quiet: float = SHORT_QUIET,
+    ) -> None:
         self._bus = bus
         self._unit = unit
         self._settle = settle
         self._settle_first = settle_first
-        self._opening: int | None = None
-        self.sent = 0.0
+        self._within = 0.0
+        self._questions = OpenQuestions(settle)
+        self._place = Place(self._questions, provable=True, short_quiet=short_quiet)
+        self._counts = ControlCounts()
+        self._last: tuple[Registers, Form, float] | None = None
         self._not_before = 0.0
-        self._answered = 0.0
+        self._waits = False
+        self._unasked = 0
+        self._overheard = 0
         self._frames: dict[Registers, Frame] = {}
 
-    async def open(self) -> None:
-        """Open the bus where it is not open."""
-        if self._settle_first:
-            self._settle_first = False
-            self._not_before = asyncio.get_running_loop().time() + self._settle
-        self._opening = await self._bus.wire.open(self)
+    @property
+    def sent(self) -> float:
+        """Monotonic instant at which the last question went out."""
+        return self._place.sent
 
-    def distrust(self) -> None:
-        """Leave the unit alone until no late answer of it can come: its last answer was not believed."""
-        self._not_before = max(self._not_before, self._answered + self._settle)
+    @property
+    def unasked(self) -> int:
+        """Bytes that no question waited for: those of this unit, and those of which nothing shows whose they are."""
+        return self._bus.wire.unasked + self._unasked
 
-    async def ask(self, query: Registers) -> bytes:
-        """Give the bytes of the registers, two for each, high byte first; Silent, Lost or Unreadable."""
-        if self._opening is None:
-            await self.open()
-        loop = asyncio.get_running_loop()
-        if (wait := self._not_before - loop.time()) > 0:
-            await asyncio.sleep(wait)
-        frame = self._frames.get(query) or self._prepare(query)
-        wire = self._bus.wire
-        asked = answered = False
-        try:
-            async with wire.turn:
-                asked = True
-                answer = await wire.ask(self._opening or 0, frame.next(), frame.measure, query.timeout, _GARBAGE_GAP)
-                self.sent = wire.sent
-            answered = True
-        except InstrumentError as error:
-            raise self._with_name(error) from None
-        finally:
-            self._answered = loop.time()
-            if asked and not answered:
-                self._not_before = self._answered + self._settle
-        return frame.payload(answer)
+    @property
+    def waiting(self) -> bool:
+        """Whether a question waits for its turn, for quiet or for a connection."""
+        return self._waits or self._place.waiting
 
-    unasked = 0
-    waiting = False
-    suspect = False
+    @property
+    def lateness(self) -> str:
+        """Say how late answers come, as an addition to a message; empty where none came late."""
+        return self._questions.said(self._within, time.monotonic())
 
-    def proves(self, query: object) -> bool:
-        """Whether an answer to this question, asked now, can only be its own."""
+    @property
+    def reopened(self) -> int:
+        """Counts how often the other side closed the wire between two questions and it was opened again."""
+        return self._place.reopened
+
+    @property
+    def rubbish(self) -> int:
+        """Bytes around the frames of this bus that are no part of one."""
+        return self._bus.wire.rubbish
+
+    def proves(self, query: Registers) -> bool:
+        """Whether an answer to this question can only be its own: `ask` sees to that."""
         del query
         return True
 
     def trust(self) -> None:
-        """Note that control questions were answered."""
+        """Note that control questions were answered; `ask` asks its own."""
+
+    def distrust(self) -> None:
+        """Note that the last answer could not be read: its own right answer may still come."""
+        if self._last is None:
+            return
+        _, form, sent = self._last
+        self._last = None
+        self._questions.add(form, sent)
+        self._not_before = max(self._not_before, time.monotonic() + self._place.short_quiet)
+
+    def overhear(self, form: Form, length: int) -> bool:
+        """Take a whole frame of this unit that no question awaits; False where it is the answer to no open question."""
+        now = time.monotonic()
+        self._unasked += length
+        self._overheard += 1
+        if self._questions.recognise(form, now):
+            return True
+        if self._bus.rtu:
+            self._questions.note_surplus(form, now)
+        return False
+
+    async def open(self) -> None:
+        """Open the bus where it is not open."""
+        self._bus.join(self, self._unit)
+        if self._settle_first:
+            self._settle_first = False
+            self._not_before = time.monotonic() + self._settle
+        await self._bus.wire.open(self._place)
+
+    async def ask(self, query: Registers) -> bytes:
+        """Give the bytes of the registers, two for each, high byte first; Silent, Lost or Unreadable."""
+        if self._place.opening is None:
+            await self.open()
+        frame = self._frame(query)
+        if self._bus.rtu and self._questions.holds(frame.form, time.monotonic()):
+            await self._control(query)
+        return await self._asked(query, frame)
 
     async def close(self) -> None:
         """Release the bus; it closes when no unit uses it any more."""
-        self._opening = None
-        self._bus.wire.leave(self)
+        self._bus.part(self._unit)
+        self._bus.wire.leave(self._place)
 
-    def _prepare(self, query: Registers) -> Frame:
-        frame = self._frames[query] = self._bus.frame(self._unit, query)
+    async def _control(self, poll: Registers) -> None:
+        """Ask for other numbers of registers until none of the answers of before can come any more."""
+        proved = 0
+        used = {poll.count}
+        for _ in range(_MOST_CONTROLS):
+            question = self._control_question(poll, used)
+            if question is None:
+                break
+            used.add(question.count)
+            overheard = self._overheard
+            self._counts.note(question, answered=False)
+            try:
+                await self._asked(question, self._frame(question))
+            except Refused as refusal:
+                if not refusal.of_the_unit:
+                    raise
+            else:
+                self._counts.note(question, answered=True)
+            if self._overheard == overheard:  # alone: no late answer came beside it
+                proved += 1
+            if proved >= CONTROLS:
+                self._questions.clear()
+                return
+        raise Silent(
+            f"{self._bus.wire.name}: answers to earlier questions still come (unit {self._unit}){self.lateness}"
+        )
+
+    def _control_question(self, poll: Registers, used: set[int]) -> Registers | None:
+        now = time.monotonic()
+        asked = (replace(poll, count=count) for count in self._counts.in_turn(poll))
+        free = (one for one in asked if one.count not in used)
+        return next((one for one in free if not self._questions.holds(RtuFrame.form_of(one), now)), None)
+
+    async def _asked(self, query: Registers, frame: Frame) -> bytes:
+        await self._wait_until_quiet()
+        wire, place, questions = self._bus.wire, self._place, self._questions
+        within = self._within = query.timeout
+        before = place.sent
+        self._last = None
+        answered = False
+        try:
+            answer = await wire.ask(place, frame.next, frame.measure, within, _GARBAGE_GAP)
+            answered = True
+        except Refused as refusal:
+            answered = True  # in time: nothing of it can come late
+            place.failing = not refusal.of_the_unit
+            raise self._with_name(refusal, within) from None
+        except InstrumentError as error:
+            raise self._with_name(error, within) from None
+        finally:
+            self._bus.answered = time.monotonic()
+            if not answered and place.sent != before:
+                now = time.monotonic()
+                questions.add(frame.form, place.sent)
+                self._not_before = now + questions.quiet(now)
+        self._last = (query, frame.form, place.sent)
+        return frame.payload(answer)
+
+    async def _wait_until_quiet(self) -> None:
+        self._waits = True
+        try:
+            while (wait := self._not_before - time.monotonic()) > 0:  # noqa: ASYNC110  # it is time that is awaited
+                await asyncio.sleep(wait)
+        finally:
+            self._waits = False
+
+    def _frame(self, query: Registers) -> Frame:
+        frame = self._frames.get(query)
+        if frame is None:
+            frame = self._frames[query] = self._bus.frame(self._unit, query)
         return frame
 
-    def _with_name(self, error: InstrumentError) -> InstrumentError:
+    def _with_name(self, error: InstrumentError, within: float) -> InstrumentError:
         if isinstance(error, Lost):
-            self._opening = None
+            self._place.opening = None
             return error
+        if isinstance(error, Refused):
+            return Refused(f"{self._bus.wire.name}: {error}", error.raw, error.code)
         if isinstance(error, Unreadable):
             return Unreadable(f"{self._bus.wire.name}: {error}", error.raw)
-        return type(error)(f"{error} (unit {self._unit})")
+        return type(error)(f"{error} (unit {self._unit}){self._questions.said(within, time.monotonic())}")

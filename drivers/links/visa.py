@@ -1,7 +1,9 @@
-"""Instruments behind VXI-11, HiSLIP, USB-TMC and GPIB: pyvisa, with one thread for each link.
+"""Instruments behind VXI-11, HiSLIP, USB-TMC and GPIB: pyvisa, with one thread for each session.
 
-Blocking sessions cannot be cancelled, so after a question that failed or was cancelled the session stays with its
-thread, which closes it when the library returns; no session is ever used again after a failure.
+A blocking call cannot be cancelled. After a question or an opening that failed, was given up or was cancelled, the
+session is never used again: its sockets are shut, so that the call returns and the thread ends, and the next attempt
+has a new session and a new thread. The sockets of a vendor's library are not ours: such a thread is left behind, and
+at most LEFT_BEHIND of them for each link.
 """
 
 from __future__ import annotations
@@ -9,65 +11,102 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
-import socket
-import threading
 import time
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
-
-import pyvisa
-from pyvisa.constants import StatusCode
+from typing import TYPE_CHECKING
 
 from drivers.driver import Listen, Text
 from drivers.errors import InstrumentError, Lost, Silent, Unreadable
-from drivers.links.connection import LARGEST_ANSWER
+from drivers.links.open_questions import OpenQuestions
+from drivers.links.visa_names import outlives_its_session
+from drivers.links.visa_session import CLOSING, VisaSession
+from drivers.links.visa_thread import VisaThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
-    from pyvisa.resources import MessageBasedResource
-
-_CHUNK = 20480
+LEFT_BEHIND = 4
+"""Threads of one link that may wait in a library; beyond it no session is opened until one returns."""
 _MARGIN = 0.1  # so that the library's own time-out comes first
-_opening = threading.Lock()  # all links of a backend share one resource manager; creating it is not thread-safe
+_LOOK = 0.01  # seconds between two looks whether a thread has ended
 
-# pyvisa-py logs a traceback for each instrument that is switched off, before it raises; the link reports the error
-# itself, once.
-logging.getLogger("pyvisa").setLevel(logging.CRITICAL)
+log = logging.getLogger(__name__)
 
 
 class VisaLink:
     """One instrument by its VISA resource name.
 
-    An answer ends where the interface signals END; the `end` of the query is not used.
+    An answer ends where the interface signals END; the `end` of the query is not used. `unasked` rises with each
+    further session: another instrument may have been put to the same name.
     """
 
     def __init__(self, name: str, settle: float, *, backend: str = "@py", open_timeout: float = 3.0) -> None:
         """`settle` as for every link; `backend` is "@py", or "@ivi" for the vendor's VISA library."""
         self._name = name
         self._settle = settle
-        self._session = _Session(name, backend, open_timeout)
+        self._backend = backend
         self._open_timeout = open_timeout
         self._turn = asyncio.Lock()
-        self._thread: _Thread | None = None
+        self._waiting = 0
+        self._session = VisaSession(name, backend, open_timeout)
+        self._thread: VisaThread | None = None
+        self._call: Future[bytes] | None = None
+        self._left: list[VisaThread] = []
         self._open = False
+        self._sessions = 0
+        self._sent = 0.0
         self._not_before = 0.0
+        self._last_asked = b""
+        self._outlives = outlives_its_session(name)
+        self._questions = OpenQuestions(settle)
 
-    async def open(self) -> None:
-        """Open a session where none is open."""
-        async with self._turn:
-            if self._open:
-                return
-            await self._wait_until_quiet()
-            within = 3 * self._open_timeout  # VXI-11 and HiSLIP connect more than once
-            late = Lost(f"{self._name}: no session within {within:g} s")
-            await self._run(self._session.open, within, late)
-            self._open = True
+    @property
+    def sent(self) -> float:
+        """Monotonic instant at which the last question went out."""
+        return max(self._sent, self._session.sent)
+
+    @property
+    def unasked(self) -> int:
+        """Sessions after the first one: nothing comes unasked, but another instrument may answer in a new one."""
+        return max(0, self._sessions - 1)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a question waits for its turn, for silence or for a session."""
+        return self._waiting > 0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the answer to an earlier question may still come: never where it ends with its connection."""
+        return self._questions.any(time.monotonic())
+
+    def proves(self, query: Text | Listen) -> bool:
+        """Whether an answer to this question, asked now, can only be its own."""
+        return isinstance(query, Text) and not self._questions.holds(query.command, time.monotonic())
+
+    def trust(self) -> None:
+        """Note that control questions were answered."""
+        self._questions.clear()
 
     def distrust(self) -> None:
         """Replace the session, and wait before the next question: the last answer was not believed."""
-        self._give_up_session()
+        self._may_come(self._last_asked)
+        self._give_up()
+
+    async def open(self) -> None:
+        """Open a session where none is open; Lost where that fails."""
+        with self._waits():
+            async with self._turn:
+                if self._open:
+                    return
+                await self._wait_until_quiet()
+                self._make_way()
+                session = self._session = VisaSession(self._name, self._backend, self._open_timeout)
+                self._thread = VisaThread(self._name)
+                late = Lost(f"{self._name}: no session within {session.opens_within:g} s")
+                await self._run(session.open, session.opens_within + _MARGIN, late)
+                self._open = True
+                self._sessions += 1
 
     async def ask(self, query: Text | Listen) -> bytes:
         """Give the bytes of one message; Silent, Lost or Unreadable."""
@@ -75,193 +114,112 @@ class VisaLink:
             raise Unreadable(f"{self._name}: an instrument on VISA says nothing by itself; it must be asked")
         if not self._open:
             await self.open()
-        session = self._session
-        async with self._turn:
+        with self._waits():
+            await self._turn.acquire()
+        try:
             if not self._open:
                 raise Lost(f"{self._name}: not open")
-            late = Silent(f"{self._name}: no whole answer within {query.timeout:g} s")
-            return await self._run(lambda: session.ask(query), query.timeout + _MARGIN, late)
-
-    @property
-    def sent(self) -> float:
-        """Monotonic instant at which the last question went out."""
-        return self._session.sent
-
-    unasked = 0
-    waiting = False
-    suspect = False
-
-    def proves(self, query: object) -> bool:
-        """Whether an answer to this question, asked now, can only be its own."""
-        del query
-        return True
-
-    def trust(self) -> None:
-        """Note that control questions were answered."""
+            return await self._ask(self._session, query)
+        finally:
+            self._turn.release()
 
     async def close(self) -> None:
-        """Close the session as soon as the library has returned; does not wait for that."""
-        self._open = False
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.submit(self._session.close)
-            thread.stop()
+        """Close the session; a question that waits fails as Lost. Does not wait for the library."""
+        self._retire()
+
+    async def _ask(self, session: VisaSession, query: Text) -> bytes:
+        self._last_asked = query.command
+        late = Silent(f"{self._name}: no whole answer within {query.timeout:g} s")
+        answered = False
+        try:
+            answer = await self._run(lambda: session.ask(query), query.timeout + _MARGIN, late)
+            took = time.monotonic() - session.sent
+            if query.end and took > query.timeout:  # this process was held: nothing shows when the answer came
+                self._give_up()
+                raise Silent(
+                    f"{self._name}: the answer was seen {took:.3g} s after the question, and {query.timeout:g} s are "
+                    "allowed; this computer was busy or suspended"
+                )
+            answered = True
+        finally:
+            if not answered:
+                self._may_come(query.command)
+        return answer
 
     async def _run(self, work: Callable[[], bytes], within: float, late: InstrumentError) -> bytes:
+        """Execute a call of the session in its thread; whatever fails or is cancelled ends the session."""
         if self._thread is None:
-            self._thread = _Thread(self._name)
+            raise Lost(f"{self._name}: not open")
+        call = self._call = self._thread.submit(work)
         answered = False
         try:
             async with asyncio.timeout(within):
-                answer = await asyncio.wrap_future(self._thread.submit(work))
+                answer = await asyncio.wrap_future(call)
             answered = True
         except TimeoutError:
             raise late from None
         finally:
-            if not answered:
-                self._give_up_session()
+            if not answered and call is self._call:
+                self._give_up()
         return answer
 
-    def _give_up_session(self) -> None:
-        self._open = False
+    def _give_up(self) -> None:
+        """End the session; the next one is opened when the wire has settled."""
         self._not_before = asyncio.get_running_loop().time() + self._settle
-        if self._thread is not None:
-            self._thread.submit(self._session.close)
+        self._retire()
+
+    def _retire(self) -> None:
+        """Let the thread close its session and end: at once where it waits in a call."""
+        self._open = False
+        thread, self._thread = self._thread, None
+        call, self._call = self._call, None
+        if thread is None:
+            return
+        self._sent = self.sent
+        if call is not None and not call.done():
+            self._not_before = asyncio.get_running_loop().time() + self._settle
+            self._session.shut()
+        thread.submit(self._session.close)
+        thread.stop()
+        self._left.append(thread)
+
+    def _make_way(self) -> None:
+        """Refuse another thread where too many have not come back; Lost."""
+        before = len(self._left)
+        self._left = [thread for thread in self._left if thread.running]
+        count = len(self._left)
+        if count >= LEFT_BEHIND:
+            raise Lost(
+                f"{self._name}: {count} calls of the VISA library {self._backend} have not returned; it is not called "
+                "again before one does"
+            )
+        if count and count == before:
+            log.warning(
+                "%s: a call of the VISA library %s has not returned; its thread is left behind, %d of %d",
+                self._name,
+                self._backend,
+                count,
+                LEFT_BEHIND,
+            )
 
     async def _wait_until_quiet(self) -> None:
+        """Wait for the settle time, and for the end of the session before: many instruments take only one."""
         if (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(wait)
+        # No event: one of a thread that never ends would outlive the loop.
+        for _ in range(round(CLOSING / _LOOK)):
+            if not self._left or not self._left[-1].running:
+                return
+            await asyncio.sleep(_LOOK)
 
+    def _may_come(self, command: bytes) -> None:
+        if self._outlives:
+            self._questions.add(command, time.monotonic())
 
-class _Session:
-    """A pyvisa session; every method runs in the thread of its link."""
-
-    def __init__(self, name: str, backend: str, open_timeout: float) -> None:
-        self._name = name
-        self._backend = backend
-        self._open_timeout = open_timeout
-        self._resource: MessageBasedResource | None = None
-        self.sent = 0.0
-
-    def open(self) -> bytes:
-        self.close()
-        with _errors_named_once(self._name):
-            with _opening:
-                library = pyvisa.ResourceManager(self._backend)
-            # By default pyvisa-py allows only 100 ms for the connection of VXI-11.
-            resource: Any = library.open_resource(self._name, open_timeout=round(1000 * self._open_timeout))
-            _notice_when_the_peer_closes(resource)
-            self._resource = resource
-            if self._name.upper().startswith(("GPIB", "USB")):
-                resource.clear()  # no connections here: the answer to an earlier question may still be there
-        return b""
-
-    def ask(self, query: Text) -> bytes:
-        if self._resource is None:
-            raise Lost(f"{self._name}: not open")
-        with _errors_named_once(self._name):
-            resource = self._resource
-            milliseconds = round(1000 * query.timeout)
-            if resource.timeout != milliseconds:
-                resource.timeout = milliseconds
-            self.sent = time.monotonic()
-            resource.write_raw(query.command)
-            return self._read(resource, time.monotonic() + query.timeout) if query.end else b""
-
-    def _read(self, resource: MessageBasedResource, deadline: float) -> bytes:
-        answer = bytearray()
-        more = StatusCode.success_max_count_read
-        with resource.ignore_warning(StatusCode.success_device_not_present, more):
-            status = more
-            while status == more:
-                chunk, status = resource.visalib.read(resource.session, _CHUNK)
-                answer += chunk
-                if len(answer) > LARGEST_ANSWER:
-                    raise Unreadable(f"{self._name}: {len(answer)} bytes came without END", bytes(answer[:1024]))
-                if time.monotonic() > deadline:
-                    raise Silent(f"{self._name}: no whole answer in time, only {Text.show(bytes(answer[:80]))!r}")
-        return bytes(answer)
-
-    def close(self) -> bytes:
-        resource, self._resource = self._resource, None
-        if resource is not None:
-            with contextlib.suppress(Lost, Silent), _errors_named_once(self._name):
-                resource.close()
-        return b""
-
-
-@contextlib.contextmanager
-def _errors_named_once(name: str) -> Iterator[None]:
-    try:
-        yield
-    except InstrumentError:
-        raise
-    except pyvisa.VisaIOError as error:
-        if error.error_code == StatusCode.error_timeout:
-            raise Silent(f"{name}: no whole answer in time") from None
-        raise Lost(f"{name}: {error.description or error}") from None
-    except TimeoutError:
-        raise Silent(f"{name}: no answer in time") from None
-    # pyvisa-py has no base class of errors: OSError, RuntimeError, RPCError, TypeError, AssertionError,
-    # struct.error and plain Exception were all observed for a lost connection.
-    except Exception as error:  # noqa: BLE001
-        raise Lost(f"{name}: {error or type(error).__name__}") from None
-
-
-class _HonestSocket(socket.socket):
-    """A socket on which a closed connection is an error.
-
-    pyvisa-py's VXI-11 treats the empty bytes of a closed connection as a pause, and reads again and again without
-    a wait until the time-out.
-    """
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        data = super().recv(size, flags)
-        if not data:
-            raise ConnectionResetError("closed by the other side")
-        return data
-
-
-def _notice_when_the_peer_closes(resource: MessageBasedResource) -> None:
-    sessions = getattr(resource.visalib, "sessions", {})  # only pyvisa-py has them
-    interface = getattr(sessions.get(resource.session), "interface", None)
-    plain = getattr(interface, "sock", None)
-    if interface is not None and isinstance(plain, socket.socket):
-        timeout = plain.gettimeout()
-        interface.sock = _HonestSocket(fileno=plain.detach())
-        interface.sock.settimeout(timeout)
-
-
-class _Thread:
-    """One thread that executes calls in their order.
-
-    Not an executor: the interpreter waits for executors at exit, and a library may block a thread for a whole
-    time-out.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], bytes], Future[bytes]] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name=f"visa {name}", daemon=True).start()
-
-    def submit(self, work: Callable[[], bytes]) -> Future[bytes]:
-        future: Future[bytes] = Future()
-        self._calls.put((work, future))
-        return future
-
-    def stop(self) -> None:
-        self._calls.put(None)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            _carry_out(*call)
-            del call  # otherwise a failed session is not freed until the next call
-
-
-def _carry_out(work: Callable[[], bytes], future: Future[bytes]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(work())
-    except InstrumentError as error:
-        error.__context__ = None  # its stack frames would keep the sockets of the library open
-        future.set_exception(error.with_traceback(None))
+    @contextlib.contextmanager
+    def _waits(self) -> Iterator[None]:
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1

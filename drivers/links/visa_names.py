@@ -30,3 +30,17 @@ def parse_visa_name(text: str) -> tuple[str, ...]:
             return ("MESSAGES",)
         case _:
             raise ValueError(f'"{text}" names no instrument that answers messages; use INSTR or SOCKET')
+
+
+def outlives_its_session(text: str) -> bool:
+    """Whether an answer may wait in the instrument for the next session: GPIB and USB-TMC know no connection.
+
+    Neither does an instrument on GPIB or USB behind a gateway that speaks VXI-11 ("TCPIP::gateway::gpib0,5::INSTR").
+    """
+    try:
+        name = rname.parse_resource_name(text)
+    except rname.InvalidResourceName:
+        return False  # it cannot be opened
+    if isinstance(name, rname.TCPIPInstr):
+        return name.lan_device_name.lower().startswith(("gpib", "usb"))
+    return isinstance(name, rname.USBInstr | rname.USBRaw | rname.GPIBInstr)

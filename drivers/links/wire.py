@@ -3,122 +3,286 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from drivers.errors import Lost, Unreadable
-from drivers.links.connection import Connection, Measure
+from drivers.driver import Text
+from drivers.errors import Lost, Silent, Unreadable
+from drivers.links.connection import Changed, Connection, Measure
+from drivers.links.pause import wait_until
+from drivers.links.turn import Turn
+
+if TYPE_CHECKING:
+    from drivers.links.place import Place
 
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
+
+SILENT_ROUNDS = 3
+"""Questions in a row without one byte, after which the wire is closed and opened again: the session may be dead."""
+TALK_GAP = 2.0
+"""Seconds at most between two lines of an instrument that goes on talking."""
+_TALKS_FOR = 1.0
+_TALKS_OFTEN = 3
+
+
+class Ear(Protocol):
+    """Hears what comes although no question waits for it."""
+
+    def hear(self, data: bytes) -> int:
+        """Take bytes; gives how many of them are to be counted as unasked for all links of the wire."""
+
+    def forget(self) -> int:
+        """Forget what was heard and is incomplete, as a new question goes out; gives bytes as `hear` does."""
 
 
 class Wire:
     """A serial port or TCP connection that one or several instruments use in turn.
 
-    Only the link that holds the lock `turn` asks. After a failure the wire is suspect: the next question waits until
-    no byte came for the settle time of the link that failed. Each opening has a number: a link may ask only with the
-    number of the present opening, so every instrument identifies itself again after the wire was opened again.
+    After a failure the wire is suspect: the next question waits until no byte came for the quiet time of the link that
+    failed. Each opening has a number: a link may ask only with the number of the present opening, so every instrument
+    identifies itself again after the wire was opened again. Where the other side closed it between two questions,
+    it is opened again without a failure, and counts as one unasked byte: that makes every instrument prove itself.
     """
 
     def __init__(self, name: str, connect: Connect, *, pause: float = 0.0) -> None:
         """`pause` is the time in seconds without bytes that is required between two frames."""
         self.name = name
-        self.turn = asyncio.Lock()
-        self.sent = 0.0
+        self.turn = Turn()
+        self.ear: Ear | None = None
+        self.unasked = 0
+        self.last_stray = -math.inf
+        """Monotonic instant at which bytes came last that nobody had asked for."""
+        self.rubbish = 0
         self._connect = connect
         self._pause = pause
         self._connection: Connection | None = None
         self._opening = 0
-        self._users: set[object] = set()
-        self._settle = 0.0
+        self._same_since = 0
+        """The first opening after which no other than quiet ones followed."""
+        self._trouble = True
+        self._refused: tuple[float, str] = (0.0, "")
+        self._listens = False
+        self._silent = (0, 0)
+        self._users: set[Place] = set()
+        self._quiet = 0.0
         self._suspect_from = 0.0
 
-    async def open(self, user: object) -> int:
-        """Open where it is not open, and give the number of the opening; Lost where that fails."""
-        async with self.turn:
-            self._users.add(user)
-            if self._connection is None or self._connection.lost:
-                self._connection = await self._connect()
-                self._opening += 1
-                if user not in self._users:  # released while it was opened
-                    self.leave(user)
-                    raise Lost(f"{self.name}: closed while it was opened")
-            return self._opening
+    async def open(self, place: Place) -> None:
+        """Open where it is not open; Lost where that fails."""
+        arrived = time.monotonic()
+        place.waiting = True
+        try:
+            async with self.turn.of(place, asks=False):
+                self._users.add(place)
+                if self._connection is None or self._connection.lost:
+                    await self._open_anew(arrived)
+                    if place not in self._users:  # released while it was opened
+                        self.leave(place)
+                        raise Lost(f"{self.name}: closed while it was opened")
+                place.opening = self._opening
+        finally:
+            place.waiting = False
 
-    def leave(self, user: object) -> None:
+    def leave(self, place: Place) -> None:
         """Release the wire; it closes when no link uses it any more."""
-        self._users.discard(user)
+        place.opening = None
+        self._users.discard(place)
+        self.turn.leave(place)
         if not self._users and self._connection is not None:
             self._connection.lose("closed")
             self._connection = None
+            self._trouble = True
 
-    def distrust(self, settle: float) -> None:
-        """Let the next question wait until no byte came for `settle` seconds, counted from the last byte."""
-        self._settle = max(self._settle, settle)
+    def distrust(self, quiet: float) -> None:
+        """Let the next question wait until no byte came for `quiet` seconds, counted from the last byte."""
+        self._quiet = max(self._quiet, quiet)
 
-    async def ask(self, opening: int, command: bytes, measure: Measure, within: float, settle: float) -> bytes:
-        """Ask and await the answer; the caller holds `turn`."""
-        connection = await self._ready(opening)
-        answered = False
+    async def ask(
+        self, place: Place, command: Callable[[], bytes], measure: Measure, within: float, quiet: float
+    ) -> bytes:
+        """Ask and await the answer; after a failure the wire must be quiet for `quiet` seconds."""
+        place.waiting = True
         try:
-            self.sent = time.monotonic()  # the clock of uvloop changes only once per iteration, in whole ms
-            answer = await connection.ask(command, measure, within)
-            answered = True
+            async with self.turn.of(place):
+                connection, future = await self._sent(place, command, measure, within)
+                place.waiting = False
+                return await self._answer(place, connection, future, quiet)
         finally:
-            if not answered:  # silent, lost, unreadable or cancelled: a late answer may still come
-                self._suspect(connection, settle)
+            place.waiting = False
+
+    async def listen(self, place: Place, end: bytes, within: float) -> bytes:
+        """Await the next line that is sent without a question."""
+        place.waiting = True
+        try:
+            async with self.turn.of(place):
+                self._listens = True
+                connection = await self._opened(place)
+                place.waiting = False
+                place.sent = time.monotonic()
+                try:
+                    heard = await connection.listen(end, within)
+                finally:
+                    connection.withdraw()
+                place.failing = False
+                return heard
+        finally:
+            place.waiting = False
+
+    async def tell(self, place: Place, command: bytes) -> None:
+        """Send what is not answered."""
+        place.waiting = True
+        try:
+            async with self.turn.of(place):
+                place.sent = time.monotonic()
+                (await self._ready(place)).tell(command)
+        finally:
+            place.waiting = False
+
+    async def _sent(
+        self, place: Place, command: Callable[[], bytes], measure: Measure, within: float
+    ) -> tuple[Connection, asyncio.Future[bytes]]:
+        try:
+            return await self._send(place, command, measure, within)
+        except Lost:
+            if self._connection is None or self._trouble or not self._connection.idle:
+                raise
+        return await self._send(place, command, measure, within)  # it was closed before the question went out
+
+    async def _send(
+        self, place: Place, command: Callable[[], bytes], measure: Measure, within: float
+    ) -> tuple[Connection, asyncio.Future[bytes]]:
+        connection = await self._ready(place)
+        before, place.sent = place.sent, time.monotonic()
+        try:
+            future = connection.ask(command(), measure, within)
+        except Lost:
+            place.sent = before
+            raise
+        if self.ear is not None:
+            self.unasked += self.ear.forget()
+        return connection, future
+
+    async def _answer(self, place: Place, connection: Connection, future: asyncio.Future[bytes], quiet: float) -> bytes:
+        place.failing = True
+        arrivals = connection.arrivals
+        try:
+            answer = await future
+        except Silent:
+            self._count_silence(connection, arrivals)
+            self._suspect(connection, quiet)
+            raise
+        except Changed:  # it was the answer, whole and in time
+            self._suspect(connection, place.short_quiet if place.provable else quiet)
+            raise
+        except BaseException:  # lost, unreadable or cancelled: a late answer may still come
+            self._suspect(connection, quiet)
+            raise
+        place.failing = False
         return answer
 
-    async def listen(self, opening: int, end: bytes, within: float) -> bytes:
-        """Await the next line that is sent without a question; the caller holds `turn`."""
-        connection = self._opened(opening)
-        try:
-            return await connection.listen(end, within)
-        finally:
-            connection.withdraw()
-
-    async def tell(self, opening: int, command: bytes) -> None:
-        """Send what is not answered; the caller holds `turn`."""
-        (await self._ready(opening)).tell(command)
-
-    async def _ready(self, opening: int) -> Connection:
-        connection = self._opened(opening)
-        if self._settle:
-            await self._wait_for_quiet(connection)
+    async def _ready(self, place: Place) -> Connection:
+        self._listens = False
+        connection = await self._opened(place)
+        if self._quiet:
+            await self._wait_for_quiet(connection, place)
+            connection = await self._opened(place)  # it may have been closed meanwhile
         if self._pause:
-            await self._wait_until(connection.last_byte + self._pause)
+            await wait_until(connection.last_byte + self._pause)
         return connection
 
-    def _opened(self, opening: int) -> Connection:
-        if self._connection is None:
+    async def _opened(self, place: Place) -> Connection:
+        connection = self._connection
+        if connection is None or place.opening is None:
             raise Lost(f"{self.name}: not open")
-        if self._connection.lost:  # before this question: no answer to it can come late, so nothing becomes suspect
-            raise Lost(f"{self.name}: {self._connection.lost}")
-        if opening != self._opening:
-            raise Lost(f"{self.name}: opened anew since; who answers must be asked again")
-        return self._connection
+        if connection.lost:
+            if self._trouble or not connection.idle:
+                raise Lost(f"{self.name}: {connection.lost}")
+            await self._open_anew(time.monotonic())
+            connection = self._connection or connection
+        if place.opening != self._opening:
+            if place.opening < self._same_since:
+                raise Lost(f"{self.name}: opened anew since; who answers must be asked again")
+            place.opening = self._opening
+            place.reopened += 1
+        return connection
 
-    def _suspect(self, connection: Connection, settle: float) -> None:
+    async def _open_anew(self, arrived: float) -> None:
+        failed, why = self._refused
+        if arrived <= failed:  # it waited while another one failed to open
+            raise Lost(why)
+        former = self._connection
+        quietly = former is not None and former.idle and not self._trouble
+        self._trouble = True
+        try:
+            connection = await self._connect()
+        except Lost as error:
+            self._refused = (time.monotonic(), str(error))
+            raise
+        connection.stray = self._hear
+        self._connection = connection
+        self._trouble = False
+        self._silent = (0, 0)
+        self._opening += 1
+        if quietly:
+            self.unasked += 1
+        else:
+            self._same_since = self._opening
+
+    def _hear(self, data: bytes) -> None:
+        if not self._listens:
+            self.last_stray = time.monotonic()
+            self.unasked += len(data) if self.ear is None else self.ear.hear(data)
+
+    def _suspect(self, connection: Connection, quiet: float) -> None:
         connection.withdraw()
-        self._suspect_from = asyncio.get_running_loop().time()
-        self._settle = max(self._settle, settle)
+        self._suspect_from = time.monotonic()
+        self._quiet = max(self._quiet, quiet)
+        self.turn.charge(quiet)
 
-    async def _wait_for_quiet(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        last_moment = loop.time() + 3 * self._settle + 1
+    def _count_silence(self, connection: Connection, arrivals: int) -> None:
+        if connection.arrivals != arrivals:
+            self._silent = (0, connection.arrivals)
+            return
+        rounds, since = self._silent
+        rounds = rounds + 1 if since == arrivals else 1
+        self._silent = (rounds, arrivals)
+        if rounds >= SILENT_ROUNDS:
+            connection.lose(f"no byte came in {rounds} rounds; opened again")
+        elif rounds > 1:
+            connection.let_go_on()
+
+    async def _wait_for_quiet(self, connection: Connection, place: Place) -> None:
+        quieting = place.quieting
+        while not await self._became_quiet(connection, can_end=bool(quieting)):
+            if not quieting:
+                told = f', even after "{Text.show(b" ".join(place.quieting))}"' if place.quieting else ""
+                raise Unreadable(
+                    f"{self.name}: talks without being asked and does not become quiet{told}; continuous mode?"
+                )
+            for command in quieting:
+                if not connection.lost:
+                    connection.tell(command)
+                    await asyncio.sleep(min(self._quiet, 0.2))
+            quieting = ()
+            if place.provable:  # control questions follow: what matters is that the talking has ended
+                self._quiet = min(self._quiet, TALK_GAP)
+        if not connection.lost:
+            self._quiet = 0.0
+
+    async def _became_quiet(self, connection: Connection, *, can_end: bool) -> bool:
+        """Wait until it is quiet; False where it goes on talking. `can_end`: there is a way to end that."""
+        began, arrivals = time.monotonic(), connection.arrivals
         while not connection.lost:
-            wait = max(self._suspect_from, connection.last_byte) + self._settle - loop.time()
+            now = time.monotonic()
+            wait = max(self._suspect_from, connection.last_byte) + self._quiet - now
             if wait <= 0:
                 break
-            if loop.time() > last_moment:
-                raise Unreadable(f"{self.name}: talks without being asked and does not become quiet; continuous mode?")
-            await asyncio.sleep(wait)
-        self._settle = 0.0
-
-    async def _wait_until(self, moment: float) -> None:
-        # The loop sleeps in whole milliseconds, rounded up; at 19200 baud that would waste a tenth of the time
-        # of the line, so in the last 1.5 ms it only lets other tasks run, without sleeping.
-        loop = asyncio.get_running_loop()
-        while (wait := moment - loop.time()) > 0:  # noqa: ASYNC110  # it is time that is awaited, no event
-            await asyncio.sleep(wait - 0.001 if wait > 0.0015 else 0)
+            if now > began + 3 * self._quiet + 1:
+                return False
+            talks = connection.arrivals - arrivals >= _TALKS_OFTEN and now - connection.last_byte < _TALKS_FOR
+            if can_end and talks and now > began + min(_TALKS_FOR, 3 * self._quiet):
+                return False
+            await asyncio.sleep(min(wait, _TALKS_FOR))
+        return True

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from drivers.driver import Driver, Listen, Registers, SerialLine, Text
 from drivers.links.address import RtuTcp, Serial, Tcp, Visa, parse
 from drivers.links.modbus import ModbusBus, ModbusUnit
+from drivers.links.open_questions import OpenQuestions
 from drivers.links.opening import open_serial, open_tcp
+from drivers.links.place import SHORT_QUIET, Place
 from drivers.links.stream import StreamLink
 from drivers.links.visa import VisaLink
 from drivers.links.wire import Wire
@@ -28,7 +30,7 @@ Speech = Literal["text", "Modbus", "Modbus RTU"]
 @dataclass(frozen=True, slots=True)
 class _Shared:
     wire: Wire
-    bus: ModbusBus
+    bus: ModbusBus | None
     speech: Speech
     setting: tuple[SerialLine | None, bool]
 
@@ -71,11 +73,24 @@ class Wires:
             shared = self._share(key, where, speech, line or driver.serial_line, connect_timeout, echo=echo)
             # An instrument without identity could still send the answer to a question of an earlier process.
             settle_first = driver.identity is None
-            if speech == "text":
-                link = StreamLink(shared.wire, driver.settle, echo=echo, settle_first=settle_first)
+            settle = driver.settle
+            short_quiet = max(SHORT_QUIET, 3.5 * (line or driver.serial_line).seconds_per_character)
+            if shared.bus is None:
+                link = StreamLink(
+                    shared.wire,
+                    Place(
+                        OpenQuestions(settle),
+                        provable=bool(driver.controls) or driver.identity is not None,
+                        short_quiet=short_quiet,
+                        quieting=tuple(query.command for query in driver.quieting),
+                    ),
+                    echo=echo,
+                    settle_first=settle_first,
+                    controls=frozenset(query.command for query in _controls(driver) if isinstance(query, Text)),
+                )
             else:
                 number = self._unit(key, where, unit)
-                link = ModbusUnit(shared.bus, number, driver.settle, settle_first=settle_first)
+                link = ModbusUnit(shared.bus, number, settle, settle_first=settle_first, short_quiet=short_quiet)
         self._links[link] = (key, number)
         return link
 
@@ -125,7 +140,8 @@ class Wires:
         known = self._shared.get(key)
         if known is None:
             wire = _wire(where, speech, line, connect_timeout)
-            known = _Shared(wire, ModbusBus(wire, rtu=speech == "Modbus RTU", echo=echo), speech, setting)
+            bus = None if speech == "text" else ModbusBus(wire, rtu=speech == "Modbus RTU", echo=echo)
+            known = _Shared(wire, bus, speech, setting)
             self._shared[key] = known
         if known.speech != speech:
             raise ValueError(f"{where}: one instrument here speaks {known.speech}, another {speech}; use two ports")
@@ -180,13 +196,21 @@ def _queries(driver: Driver[Any]) -> Iterator[Query]:
     yield from (poll.query for poll in driver.polls)
 
 
+def _controls(driver: Driver[Any]) -> Iterator[Query]:
+    """Give what an Instrument asks after a failure, and no poll asks: an answer to it is none to a poll."""
+    polled = {poll.query for poll in driver.polls}
+    identity = () if driver.identity is None else (driver.identity.query,)
+    yield from (query for query in (*(one.query for one in driver.controls), *identity) if query not in polled)
+
+
 def _wire(where: Serial | Tcp | RtuTcp, speech: Speech, line: SerialLine, connect_timeout: float) -> Wire:
     name = str(where)
     if not isinstance(where, Serial):
         return Wire(name, partial(open_tcp, where.host, where.port, name, connect_timeout))
     # Modbus RTU separates frames by a pause of 3.5 characters, above 19200 baud of 1.75 ms.
     silence = 3.5 * line.seconds_per_character if line.baud <= 19200 else 0.00175
-    return Wire(name, partial(open_serial, where.path, line, name), pause=silence if speech == "Modbus RTU" else 0.0)
+    text = speech == "text"
+    return Wire(name, partial(open_serial, where.path, line, name, text=text), pause=0.0 if text else silence)
 
 
 def _setting(setting: tuple[SerialLine | None, bool]) -> str:

@@ -23,6 +23,7 @@ def keller_33x() -> Driver[Registers]:
         ),
         serial_line=SerialLine(9600),
         port=502,
+        proof="length",
     )
 
 

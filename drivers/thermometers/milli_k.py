@@ -1,24 +1,32 @@
 """Isotech milliK precision thermometer: resistance of its platinum thermometers in ohms.
 
 Source: milliK manual 923 issue 1.10, section 8.1; the program of a national institute (MSLNZ msl-equipment,
-`isotech/millik.py`).
+`isotech/millik.py`: mill:list?, and "Error: Invalid range" for a question that it cannot answer).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Poll, Sample, Setup, Text, Unreadable
+from drivers.driver import Channel, Driver, Identity, Poll, Sample, Setup, Text
+from drivers.errors import Unreadable
+
+Ohms = Annotated[int, Interval(gt=0, le=500_000)]  # the ranges are 115 ohms, 460 ohms and 500 kilohms
+Decimals = Annotated[int, Interval(ge=1, le=9)]
 
 
 def milli_k(
     *,
     channels: Literal["1", "2", "1,2"] = "1",
-    range_ohm: int = 130,
+    range_ohm: Ohms = 130,
     wires: Literal[3, 4] = 4,
     root2: bool = False,
+    decimals: Decimals = 5,
 ) -> Driver[Text]:
     """Isotech milliK: ohms of channel 1, 2 or both; `root2` measures with 1.41 mA, to see the self-heating."""
     current = "ROOT2" if root2 else "NORMAL"
@@ -29,11 +37,8 @@ def milli_k(
             f"SENSE:CHANNEL {channel};SENSE:FUNCTION RESISTANCE;SENSE:RESISTANCE:RANGE {range_ohm};"
             f"SENSE:RESISTANCE:WIRES {wires};SENSE:CURRENT {current};READ?\r"
         )
-        return Poll(
-            Text(ask.encode(), b"\r", timeout=5.0),
-            (Channel(f"resistance-{channel}", "resistance", "Ohm"),),
-            resistance,
-        )
+        read = partial(resistance, decimals=decimals)
+        return Poll(Text(ask.encode(), b"\r", 5.0), (Channel(f"resistance-{channel}", "resistance", "Ohm"),), read)
 
     return Driver(
         title="Isotech milliK thermometer",
@@ -43,6 +48,7 @@ def milli_k(
         polls=tuple(poll(channel) for channel in channels.split(",")),
         port=1000,
         settle=5.0,
+        proof="form",  # no controls: the answer to SENSE:CHANNEL? looks like the last digits of a resistance
     )
 
 
@@ -55,6 +61,12 @@ def serial(raw: bytes) -> str:
             raise Unreadable("no milliK in the list of devices", raw)
 
 
-def resistance(raw: bytes) -> tuple[Sample]:
-    """Read `100.00012`."""
-    return (Sample(decode.number(decode.line(raw, b"\r").strip()), "Ohm"),)
+def resistance(raw: bytes, *, decimals: int) -> tuple[Sample]:
+    """Read `100.00012`. What a channel without a thermometer answers is in no source: it is Unreadable."""
+    reply = decode.line(raw, b"\r")
+    if reply.startswith("Error"):
+        raise Unreadable(f"the milliK answers {reply!r}", raw)
+    try:
+        return (Sample(decode.plain(reply, decimals), "Ohm"),)
+    except Unreadable as error:
+        raise Unreadable(f"{error}; the option decimals (now {decimals}) says how many a resistance has", raw) from None

@@ -1,38 +1,48 @@
 """SCPI multimeters that measure a platinum resistance thermometer in ohms (four wires).
 
-Source: SCPI-1999, volume 2 ([SENSe:]FUNCtion, READ?, overload 9.9E37 and not-a-number 9.91E37 in volume 1, 7.2.1),
-IEEE 488.2 (*IDN?, answers of a compound question joined by ";"); Keysight 34980A on-line help for the family.
+Source: SCPI-1999, volume 2 ([SENSe:]FUNCtion, READ?; SYSTem:VERSion?, which every SCPI instrument must know), volume 1,
+7.2.1 (overload 9.9E37, not-a-number 9.91E37); IEEE 488.2 (*IDN?, answers of a compound question joined by ";");
+Keysight 34420A user's guide p. 96 (SYSTem:VERSion? answers YYYY.V) and p. 202 (a reading is SD.DDDDDDDDESDD).
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
+import re
+from functools import partial
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Interval
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Identity, Poll, Sample, Status, Text, Unreadable
+from drivers.driver import Channel, Control, Driver, Identity, Poll, Sample, Text
+from drivers.errors import Unreadable, WrongSetting
 
-OVERLOAD = Decimal("9.9E37")
-NOT_A_NUMBER = Decimal("9.91E37")
+Digits: TypeAlias = Literal["fixed", "free"]
+Seconds = Annotated[float, Interval(gt=0, le=3600)]
 
 
-def scpi_dmm(*, slowest_s: int = 10) -> Driver[Text]:
+def scpi_dmm(*, slowest_s: Seconds = 10, digits: Digits = "fixed") -> Driver[Text]:
     """SCPI multimeter in four-wire resistance: ohms as measured; `slowest_s` is longer than its integration time.
 
     Function, range and integration time are set at the multimeter: this driver sends no settings. Each answer contains
-    its function, so a voltage is never read as a resistance.
+    its function, so a voltage is never read as a resistance. `digits` "fixed" reads sign, one digit, point, eight
+    digits and an exponent of two (Keysight); "free" any number of digits (others): then a lost one is not noticed.
     """
+    timeout = float(slowest_s)
     return Driver(
         title="SCPI multimeter with a resistance thermometer (Keysight 344xxA, Keithley DMM6500)",
         identity=Identity(Text(b"*IDN?\n", b"\n", timeout=3.0), serial),
         polls=(
             Poll(
-                Text(b"READ?;:FUNC?\n", b"\n", timeout=float(slowest_s)),
+                Text(b"READ?;:FUNC?\n", b"\n", timeout=timeout),
                 (Channel("resistance", "resistance", "Ohm"),),
-                resistance,
+                partial(resistance, digits=digits),
             ),
         ),
         port=5025,
-        settle=float(slowest_s),
+        settle=timeout,
+        controls=(Control(Text(b"SYST:VERS?\n", b"\n", timeout=3.0), version),),
+        proof="form",
     )
 
 
@@ -45,17 +55,25 @@ def serial(raw: bytes) -> str:
             raise Unreadable("no identification of four fields", raw)
 
 
-def resistance(raw: bytes) -> tuple[Sample]:
+def version(raw: bytes) -> None:
+    """Accept the year and number of a version of SCPI, as in `1994.0`."""
+    if re.fullmatch(r"[12]\d{3}\.\d", decode.line(raw, b"\n")) is None:
+        raise Unreadable("no version of SCPI", raw)
+
+
+def resistance(raw: bytes, *, digits: Digits) -> tuple[Sample]:
     """Read `+1.07793500E+02;"FRES"`; 9.9E37 is the overload of SCPI, 9.91E37 no value."""
     match decode.line(raw, b"\n").split(";"):
-        case [value, '"FRES"']:
-            ohms = decode.number(value)
-        case [_, function]:
-            raise Unreadable(f'the meter measures {function}; set it to four-wire resistance ("FRES")', raw)
+        case [value, '"FRES"'] if re.fullmatch(r"[+-]?\d(\.\d{1,15})?E[+-]?\d\d", value):
+            sample = decode.sample(decode.number(value), "Ohm")
+        case [_, '"FRES"']:
+            raise Unreadable("no resistance in the form of SCPI", raw)
+        case [_, function] if re.fullmatch(r'"[A-Z:]{2,20}"', function):
+            raise WrongSetting(f'the meter measures {function}; set it to four-wire resistance ("FRES")', raw)
         case _:
             raise Unreadable("no resistance with its function", raw)
-    if abs(ohms) == OVERLOAD:
-        return (Sample.missing(Status.OVERRANGE if ohms > 0 else Status.UNDERRANGE),)
-    if abs(ohms) == NOT_A_NUMBER:
-        return (Sample.missing(Status.INVALID),)
-    return (Sample(ohms, "Ohm"),)
+    width = r"[+-]\d\.\d{8}E[+-]\d\d" if digits == "fixed" else r"[+-]?\d\.\d{1,15}E[+-]\d\d"
+    if sample.value is not None and re.fullmatch(width, value) is None:
+        wanted = 'as +1.07793500E+02; other digits need the option digits = "free"'
+        raise Unreadable(f"{value} does not have the form that the manual gives, {wanted}", raw)
+    return (sample,)

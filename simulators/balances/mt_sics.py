@@ -1,6 +1,7 @@
 """A Mettler Toledo MT-SICS balance, levels 0 and 1.
 
-Source: MT-SICS interface pages of the JS, AT and NewClassic operating instructions; janelia-python
+Source: MT-SICS interface pages of the JS, AT and NewClassic operating instructions (AT p. 87: the weight is in unit 1,
+`S I` while another command is executed; the serial number is sent when it is switched on); janelia-python
 mettler_toledo_device_python (immediate commands are answered within 40 ms); note on the KERN KCP manual 1.3.8 (SIR at
 about 15 values a second).
 """
@@ -8,9 +9,9 @@ about 15 values a second).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from simulators.instrument import Answer, Spoken
+from simulators.instrument import Answer, Choices, Spoken
 from simulators.physics import Quantity, added, noise, settled, steps
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ CAPACITY = 220.0
 REPEAT_INTERVAL = 1 / 15
 IDENTITY = {b"@", b"I1", b"I2", b"I3", b"I4", b"I11"}
 WEIGHING = {b"S", b"SI", b"SIR"}
+UNITS = {"g": 0, "mg": -3, "kg": 3}
+"""Units, and how many decimals more than in grams each one has."""
 
 
 @dataclass(slots=True)
@@ -27,8 +30,13 @@ class MtSics(Spoken):
     """A balance with a load, a number of decimals, and whether the weight is stable.
 
     `patience` is the time in seconds that it waits for stability (a setting of each balance), `adjustment` the time of
-    the internal adjustment; we chose both values, the manuals say "tens of seconds" and "up to minutes".
+    the internal adjustment; we chose both values, the manuals say "tens of seconds" and "up to minutes". `load` and
+    `tare` are in grams. States: while `busy`, every question is answered with I (not now); with `streams` it sends
+    weights without a request as soon as it has power (continuous mode). A power cycle ends busy, clears the tare and
+    sets the unit back to g.
     """
+
+    settings: ClassVar[Choices] = {"unit": tuple(UNITS), "busy": ("yes", "no"), "stream": ("on", "off")}
 
     serial: str = "SIM0000001"
     load: Quantity = lambda _: 100.0
@@ -38,9 +46,30 @@ class MtSics(Spoken):
     patience: float = 30.0
     adjustment: float = 30.0
     adjusted_at: float = 0.0
+    tare: float = 0.0
+    busy: bool = False
+    streams: bool = False
 
-    def answer(self, request: bytes, now: float) -> Answer | None:
+    def power_on(self) -> None:
+        """Lose tare and unit; send weights at once where the continuous mode is set."""
+        self.unit, self.tare, self.adjusted_at, self.busy = "g", 0.0, 0.0, False
+        self.every = REPEAT_INTERVAL if self.streams else 0.0
+
+    def change(self, name: str, value: str) -> None:
+        """Press the unit key, be busy (or no longer), start or stop the continuous mode."""
+        match name:
+            case "unit":
+                self.unit = value
+            case "busy":
+                self.busy = value == "yes"
+            case _:
+                self.every = REPEAT_INTERVAL if value == "on" else 0.0
+
+    def answer(self, request: bytes, now: float) -> Answer | None:  # noqa: PLR0911  # one line for each command
         """Answer the commands that only read, the adjustment and the reset; answer all others as unknown."""
+        if self.busy and request in WEIGHING | IDENTITY - {b"@"}:
+            reply = b"S I\r\n" if request in WEIGHING else request + b" I\r\n"
+            return Answer(reply, {"mass": None} if request in WEIGHING else {})
         if request in WEIGHING:
             self.every = REPEAT_INTERVAL if request == b"SIR" else 0.0
             if now < self.adjusted_at:
@@ -60,8 +89,8 @@ class MtSics(Spoken):
         return self._weight(now)
 
     def _identity(self, request: bytes) -> Answer:
-        if request == b"@":  # cancels commands that are not complete; the tare is not simulated
-            self.every = self.adjusted_at = 0.0
+        if request == b"@":  # cancels commands that are not complete; whether the tare is kept depends on the model
+            self.every, self.adjusted_at, self.busy = 0.0, 0.0, False
             return Answer(f'I4 A "{self.serial}"\r\n'.encode(), cancels=True)
         texts = {
             b"I1": '"01" "2.30" "2.20" "" ""',
@@ -82,18 +111,26 @@ class MtSics(Spoken):
         """Give the weight when it is stable; answer S I where it is not stable within `patience`."""
         for tenths in range(round(10 * self.patience)):
             if self.at_rest(now + tenths / 10):
-                return replace(self._weight(now + tenths / 10, cancels=True), delay=tenths / 10)
+                weight = self._weight(now + tenths / 10, cancels=True)
+                return replace(weight, delay=tenths / 10, measured=tenths / 10)
         return Answer(b"S I\r\n", {"mass": None}, self.patience, cancels=True)
 
     def _weight(self, now: float, *, cancels: bool = False) -> Answer:
         load = self.load(now)
         if load > CAPACITY:
-            return Answer(b"S +\r\n", {"mass": None}, cancels=cancels)
+            return Answer(b"S +\r\n", {"mass": None}, cancels=cancels, states={"mass": "over"})
         if load < -1.0:
-            return Answer(b"S -\r\n", {"mass": None}, cancels=cancels)
-        digits = f"{load:.{self.decimals}f}"
-        stability = "S" if self.at_rest(now) else "D"
-        return Answer(f"S {stability} {digits:>10} {self.unit}\r\n".encode(), {"mass": digits}, cancels=cancels)
+            return Answer(b"S -\r\n", {"mass": None}, cancels=cancels, states={"mass": "under"})
+        more = UNITS[self.unit]
+        digits = f"{(load - self.tare) / 10**more:.{max(0, self.decimals + more)}f}"
+        stable = self.at_rest(now)
+        return Answer(
+            f"S {'S' if stable else 'D'} {digits:>10} {self.unit}\r\n".encode(),
+            {"mass": digits},
+            cancels=cancels,
+            units={"mass": self.unit},
+            states={} if stable else {"mass": "unstable"},
+        )
 
 
 def mt_sics(
@@ -104,14 +141,22 @@ def mt_sics(
     hold_s: float = 20.0,
     noise_g: float = 0.0001,
     patience_s: float = 30.0,
+    tare_g: float = 0.0,
+    streams: bool = False,
 ) -> MtSics:
-    """Make a balance; every `hold_s` seconds a weight of `load_g` is put on or taken off."""
+    """Make a balance; every `hold_s` seconds a weight of `load_g` is put on or taken off.
+
+    It is tared with `tare_g` (until its power goes); with `streams` it sends weights without being asked.
+    """
     load = added(steps([load_g, 0.0], hold_s, 0.3), noise(noise_g, seed))
     return MtSics(
         serial=serial,
         load=load,
         at_rest=settled(hold_s, 0.3),
         patience=patience_s,
+        tare=tare_g,
+        streams=streams,
+        every=REPEAT_INTERVAL if streams else 0.0,
         line="9600 8N1",
         greeting=f'I4 A "{serial}"\r\n'.encode(),
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from simulators.physics import Quantity, added, constant, noise, swing
-from simulators.registers import digits_of, single_low_first
+from simulators.registers import digits_of, single_low_first, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ TEST = dict(enumerate((-12345 & 0xFFFF, *single_low_first(-123.45), 0x2D31, 0x32
 @dataclass(slots=True)
 class VaisalaHmp:
     """A probe with relative humidity in % and temperature in degrees Celsius."""
+
+    units: ClassVar[Mapping[str, str]] = {"humidity": "%", "temperature": "Cel"}
 
     humidity: Quantity
     temperature: Quantity
@@ -54,6 +56,10 @@ class VaisalaHmp:
     def values(self, now: float) -> Values:
         """Give what the registers of humidity and temperature hold."""
         return {"humidity": digits_of(self.humidity(now)), "temperature": digits_of(self.temperature(now))}
+
+    def states(self, now: float) -> Mapping[str, str]:
+        """Give the state of humidity and temperature where it is not good."""
+        return states_of({"humidity": self.humidity(now), "temperature": self.temperature(now)})
 
 
 def _hundredths(value: float) -> int:

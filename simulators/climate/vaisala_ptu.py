@@ -8,16 +8,19 @@ after the point: 3.1 gives `T= 31.1` (PTU300 p. 103), 4.2 gives `1020.30` (PTB22
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
 
-from simulators.instrument import Answer, Spoken
+from simulators.instrument import Answer, Choices, Spoken
 from simulators.physics import Quantity, added, constant, noise, swing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UNITS = {"P": "hPa", "T": "'C", "RH": "%RH"}
+UCUM = {"hPa": "hPa", "inHg": "[in_i'Hg]", "'C": "Cel", "%RH": "%"}
+HECTOPASCALS = {"hPa": 1.0, "inHg": 0.0295299831}
+"""Units of pressure, and their number for 1 hPa."""
 NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
 CONTROLS = {"R": "\r", "N": "\n", "T": "\t"}
 FACTORY_FORM = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
@@ -25,8 +28,14 @@ FACTORY_FORM = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
 
 @dataclass(slots=True)
 class VaisalaPtu(Spoken):
-    """A transmitter; a quantity that is None at an instant prints as stars."""
+    """A transmitter; a quantity that is None at an instant prints as stars.
 
+    A power cycle sets echo and format back to the factory's and sends the name and the version; with `runs` (start mode
+    RUN) it then sends lines without a request. Whether a transmitter keeps its format over a power cycle depends on how
+    it was saved; here it does not.
+    """
+
+    settings: ClassVar[Choices] = {"unit": tuple(HECTOPASCALS), "echo": ("on", "off"), "stream": ("on", "off")}
     serial: str = "SIM00006"
     model: str = "PTU300"
     quantities: Mapping[str, Quantity | None] = field(default_factory=dict)
@@ -34,6 +43,22 @@ class VaisalaPtu(Spoken):
     echo: bool = True
     form: str = FACTORY_FORM
     interval: float = 1.0
+    runs: bool = False
+
+    def power_on(self) -> None:
+        """Have the factory's echo, format and units; send lines at once where the start mode is RUN."""
+        self.echo, self.form, self.units = True, FACTORY_FORM, dict(UNITS)
+        self.every = self.interval if self.runs else 0.0
+
+    def change(self, name: str, value: str) -> None:
+        """Set the unit of the pressure, the echo or the mode RUN from another terminal."""
+        match name:
+            case "unit":
+                self.units = {**self.units, "P": value}
+            case "echo":
+                self.echo = value == "on"
+            case _:
+                self.every = self.interval if value == "on" else 0.0
 
     def answer(self, request: bytes, now: float) -> Answer | None:
         """Answer the commands that reading needs; answer all others as unknown."""
@@ -43,7 +68,7 @@ class VaisalaPtu(Spoken):
         if not echoed:
             return answer
         prompt = b">" if self.echo else b""
-        return Answer(request + b"\r\n" + answer.reply + prompt, answer.values, answer.delay)
+        return replace(answer, reply=request + b"\r\n" + answer.reply + prompt)
 
     def unasked(self, now: float) -> Answer:
         """Give the next line in RUN mode."""
@@ -105,7 +130,7 @@ class VaisalaPtu(Spoken):
         return "".join(f"{line}\r\n" for line in lines).encode()
 
     def _send(self, now: float) -> Answer:
-        out, values, before_point, decimals, unit = "", {}, 4, 1, ""
+        out, values, units, before_point, decimals, unit = "", {}, {}, 4, 1, ""
         for item in re.findall(r'"[^"]*"|\S+', self.form):
             name = item.upper().replace("\\", "#")
             if item.startswith('"'):
@@ -117,6 +142,7 @@ class VaisalaPtu(Spoken):
                 width = before_point + 1 + decimals
                 digits = self._digits(name, now, decimals, width)
                 values[NAMES[name]] = digits
+                units[NAMES[name]] = UCUM[unit]
                 out += (digits or "*" * width).rjust(width)
             elif re.fullmatch(r"U\d?", name):
                 out += unit.ljust(int(name[1]))[: int(name[1])] if name[1:] else unit
@@ -128,11 +154,12 @@ class VaisalaPtu(Spoken):
                 out += f"{sum(out.encode()) % 256:02X}"
             else:
                 out += self.serial if name == "SN" else ""
-        return Answer(out.encode(), values, 0.05)
+        return Answer(out.encode(), values, 0.05, units=units)
 
     def _digits(self, name: str, now: float, decimals: int, width: int) -> str | None:
         quantity = self.quantities.get(name)
-        digits = "" if quantity is None else f"{quantity(now):.{decimals}f}"
+        factor = HECTOPASCALS[self.units["P"]] if name == "P" else 1.0
+        digits = "" if quantity is None else f"{quantity(now) * factor:.{decimals}f}"
         return digits if 0 < len(digits) <= width else None
 
 
@@ -144,11 +171,25 @@ def vaisala_ptu(
     hpa: float = 1006.0,
     celsius: float = 20.5,
     percent: float = 45.0,
+    runs: bool = False,
+    interval_s: float = 1.0,
 ) -> VaisalaPtu:
-    """Make a transmitter in a room of about these values."""
+    """Make a transmitter in a room of about these values.
+
+    With `runs` it sends a line every `interval_s` seconds after a power cycle.
+    """
     quantities: dict[str, Quantity | None] = {
         "P": added(constant(hpa), swing(1.5, 43200.0), noise(0.01, seed)),
         "T": added(constant(celsius), swing(0.3, 1200.0), noise(0.01, f"{seed}/t")),
         "RH": added(constant(percent), swing(4.0, 1800.0), noise(0.05, f"{seed}/h")),
     }
-    return VaisalaPtu(serial=serial, model=model, quantities=quantities, line="4800 7E1", ends=(b"\r\n", b"\r"))
+    return VaisalaPtu(
+        serial=serial,
+        model=model,
+        quantities=quantities,
+        runs=runs,
+        interval=interval_s,
+        greeting=f"{model} / 1.01\r\n>".encode(),  # the line of `?`; that it is sent after switching on is believed
+        line="4800 7E1",
+        ends=(b"\r\n", b"\r"),
+    )

@@ -6,10 +6,10 @@ Source: Keller "Communication protocol Series 30/40" p. 13-16 (over-range infini
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from simulators.physics import Quantity, added, constant, noise, swing
-from simulators.registers import digits_of, single_high_first
+from simulators.registers import digits_of, single_high_first, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,8 @@ FIRMWARE = (0x0514, 0x0D01)
 @dataclass(slots=True)
 class Keller33x:
     """A transmitter with P1 in bar and TOB1 in degrees Celsius."""
+
+    units: ClassVar[Mapping[str, str]] = {"pressure": "bar", "temperature": "Cel"}
 
     pressure: Quantity
     temperature: Quantity
@@ -50,6 +52,10 @@ class Keller33x:
     def values(self, now: float) -> Values:
         """Give the digits of P1 and TOB1."""
         return {"pressure": digits_of(self.pressure(now)), "temperature": digits_of(self.temperature(now))}
+
+    def states(self, now: float) -> Mapping[str, str]:
+        """Give the state of P1 and TOB1 where it is not good."""
+        return states_of({"pressure": self.pressure(now), "temperature": self.temperature(now)})
 
 
 def keller_33x(serial: str, seed: str, *, bar: float = 0.97, celsius: float = 22.0) -> Keller33x:  # noqa: ARG001  # it sends no serial number

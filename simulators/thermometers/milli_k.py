@@ -26,6 +26,10 @@ class MilliK(Spoken):
     remote: bool = False
     channel: str = "1"
 
+    def power_on(self) -> None:
+        """Be in local mode with channel 1: it sends nothing, and is slower until it is told to be remote."""
+        self.remote, self.channel = False, "1"
+
     def answer(self, request: bytes, now: float) -> Answer | None:
         """Obey a line of settings and answer its READ?; settings stay for later lines."""
         reply = None
@@ -50,10 +54,14 @@ class MilliK(Spoken):
         digits = f"{self.resistances[channel](now):.5f}"
         # In local mode the instrument is slower, as the manual says; the factor of 3 is a guess.
         delay = self.integration if self.remote else 3 * self.integration
-        return Answer(f"{digits}\r".encode(), {f"resistance-{channel}": digits}, delay)
+        return Answer(
+            f"{digits}\r".encode(), {f"resistance-{channel}": digits}, delay, units={f"resistance-{channel}": "Ohm"}
+        )
 
 
-def milli_k(serial: str, seed: str, *, celsius: float = 25.0, noise_ohm: float = 1e-5) -> MilliK:
+def milli_k(
+    serial: str, seed: str, *, celsius: float = 25.0, noise_ohm: float = 1e-5, integration_s: float = 0.3
+) -> MilliK:
     """Make a milliK with a thermometer of 100 ohms at 0 degrees in a bath of about `celsius` on channels 1 and 2."""
     bath = added(lambda _: celsius, swing(0.05, 900.0))
 
@@ -61,4 +69,5 @@ def milli_k(serial: str, seed: str, *, celsius: float = 25.0, noise_ohm: float =
         scatter = noise(noise_ohm, f"{seed}/{number}")
         return lambda t: callendar_van_dusen(bath(t)) + scatter(t)
 
-    return MilliK(serial=serial, resistances={"1": probe("1"), "2": probe("2")}, ends=(b"\r\n", b"\r"))
+    resistances = {"1": probe("1"), "2": probe("2")}
+    return MilliK(serial=serial, resistances=resistances, integration=integration_s, ends=(b"\r\n", b"\r"))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from simulators.instrument import Answer, Spoken
+from simulators.instrument import Answer, Choices, Spoken
 from simulators.physics import Quantity, added, callendar_van_dusen, noise, swing
 
 OVERLOAD = "+9.90000000E+37"
@@ -20,8 +21,12 @@ OVERLOAD = "+9.90000000E+37"
 class ScpiDmm(Spoken):
     """A multimeter with a resistance at its terminals.
 
-    It integrates twice `nplc` periods of 50 Hz, for auto-zero, and as long again with offset compensation.
+    It integrates twice `nplc` periods of 50 Hz, for auto-zero, and as long again with offset compensation. States: with
+    the function VOLT it gives the voltage of 1 mA in its resistance (our choice); a power cycle sets it to VOLT, the
+    factory's function of the sources.
     """
+
+    settings: ClassVar[Choices] = {"function": ("FRES", "VOLT")}
 
     serial: str = "SIM0000003"
     maker: str = "Simulated Instruments"
@@ -32,6 +37,15 @@ class ScpiDmm(Spoken):
     highest: float = 1.2e3
     held: str = ""
     errors: deque[str] = field(default_factory=deque)
+
+    def power_on(self) -> None:
+        """Measure a voltage, with nothing held and no error."""
+        self.function, self.compensated, self.held = "VOLT", False, ""
+        self.errors.clear()
+
+    def change(self, name: str, value: str) -> None:  # noqa: ARG002  # the only setting
+        """Press a function key."""
+        self.function, self.held = value, ""
 
     def answer(self, request: bytes, now: float) -> Answer | None:
         """Answer each question of a message; apply its settings; put what is unknown into the error queue."""
@@ -52,10 +66,16 @@ class ScpiDmm(Spoken):
                 replies.append(answer)
             else:
                 self._set(command)
-        return Answer((";".join(replies) + "\n").encode(), values, delay) if replies else None
+        if not replies:
+            return None
+        states = {name: "over" for name, digits in values.items() if digits is None}
+        units = dict.fromkeys(values, "Ohm" if self.function == "FRES" else "V")
+        return Answer((";".join(replies) + "\n").encode(), values, delay, units=units, states=states)
 
     def _measured(self, now: float) -> str:
         ohms = self.resistance(now)
+        if self.function == "VOLT":
+            return f"{ohms * 1e-3:+.8E}"
         return OVERLOAD if ohms > self.highest else f"{ohms:+.8E}"
 
     def _set(self, command: str) -> None:
@@ -63,7 +83,7 @@ class ScpiDmm(Spoken):
             case ["*CLS"]:
                 self.errors.clear()
             case ["CONF:FRES", *_] | ["FUNC" | "SENS:FUNC", "'FRES'" | '"FRES"']:
-                self.held = ""
+                self.function, self.held = "FRES", ""
             case ["SENS:FRES:NPLC" | "FRES:NPLC", number] if re.fullmatch(r"\d+(\.\d*)?", number):
                 self.nplc = float(number)
             case ["SENS:FRES:OCOM" | "FRES:OCOM", ("ON" | "1" | "OFF" | "0") as state]:
@@ -81,6 +101,8 @@ class ScpiDmm(Spoken):
                 return f"{self.maker},34465A,{self.serial},A.02.16-02.40"
             case "FUNC?" | "SENS:FUNC?":
                 return f'"{self.function}"'
+            case "SYST:VERS?":  # SCPI-1999, volume 2, 21.21: the version that the instrument follows
+                return "1994.0"
             case "SYST:ERR?":
                 return self.errors.popleft() if self.errors else '+0,"No error"'
             case _:

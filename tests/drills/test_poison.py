@@ -80,7 +80,7 @@ class Station:
 
 def mixed(first: int) -> list[bytes]:
     """Give the lines of a good batch: readings, and now and then an event and a state of the station."""
-    kinds = {10: "event", 35: "station"}
+    kinds = {10: "event", 20: "doubt", 35: "station"}
     return [good(kinds.get(number % 50, "reading"), first + number) for number in range(BATCH)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import re
@@ -195,3 +196,61 @@ async def test_status_as_metrics(tmp_path: Path, lab: Path) -> None:
         done = await asked(made, "status", "--metrics")
         assert done.returncode == 1
         assert 'daq_up{station="lab"} 0\n' in done.stdout
+
+
+EXCHANGED_LAB = """
+[instruments.balance]
+simulator = "mt-sics"
+serve = "tcp"
+serial = "SIM0000001"
+period = "250 ms"
+faults = { swap = [[4.0, 1000.0]] }
+[instruments.room]
+simulator = "vaisala-hmp"
+serve = "modbus-tcp"
+unit = 240
+period = "250 ms"
+"""
+
+
+async def test_exchanged_balance_is_in_doubt_in_every_view(tmp_path: Path) -> None:
+    """Another balance answers after 4 s, which the next proof shows: the same readings are in doubt everywhere."""
+    path = tmp_path / "lab.simulated.toml"
+    path.write_text(EXCHANGED_LAB)
+    async with world(tmp_path, path) as made:
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            if (await made.status())["doubts"]:
+                break
+        await asyncio.sleep(1.0)
+        status = await asked(made, "status")
+        said = json.loads((await asked(made, "status", "--json")).stdout)
+        metrics = await asked(made, "status", "--metrics")
+        verified = json.loads((await asked(made, "verify", "--bridge", made.folder / "bridge.toml", "--json")).stdout)
+        await made.station.stop()
+        assert made.verify()["whole"]
+        exported = {
+            kind: list(csv.DictReader(daq(made, "export", f"--{kind}", file).stdout.splitlines()))
+            for kind, file in (("archive", made.archive), ("spool", made.folder / "station" / "spool.sqlite"))
+        }
+    balance, room = said["instruments"]["balance"], said["instruments"]["room"]
+    assert (balance["serial"], balance["identified"], balance["proven"]) == ("SIM0SWAPPED", False, "proven every 5 s")
+    assert (balance["doubts"], room["doubts"], said["doubts"]) == (1, 0, 1)
+    assert (room["serial"], room["identified"], room["proven"]) == (None, False, "not identified")
+    assert f"balance: 1 doubt, the newest: {balance['last_doubt']}" in status.stdout
+    assert "SIM0SWAPPED" in balance["last_doubt"]
+    assert 'daq_instrument_doubts{station="lab",instrument="balance"} 1\n' in metrics.stdout
+    assert 'daq_doubts{station="lab"} 1\n' in metrics.stdout
+    for rows in exported.values():
+        doubted = [row for row in rows if row["doubt"]]
+        assert doubted == [row for row in rows if row["instrument"] == "balance"][-len(doubted) :], "up to the last"
+        assert {row["doubt"] for row in doubted} == {f"identity: {balance['last_doubt']}"}
+        assert len(doubted) == verified["readings_in_doubt"] > 1
+        assert verified["doubts"] == 1
+        assert {(row["instrument"], row["serial"], row["identified"]) for row in rows} == {
+            ("balance", "SIM0000001", "True"),
+            ("room", "", "False"),
+        }
+    key = "time_ns"
+    archived, kept = (sorted(rows, key=lambda row: (row[key], row["channel"])) for rows in exported.values())
+    assert archived == kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -85,10 +85,11 @@ async def test_victoria_metrics_takes_every_value(tmp_path: Path) -> None:
     assert sum(len(one["values"]) for one in series) == acquired
     for one in series:
         name, channel = one["metric"]["instrument"], one["metric"]["channel"]
-        sent = {
-            float(row["values"][channel]) for row in truth if row["instrument"] == name and channel in row["values"]
-        }
-        assert set(one["values"]) <= sent
+        digits = [row["values"].get(channel) for row in truth if row["instrument"] == name]
+        sent = [float(each) for each in digits if each is not None]
+        kept = [value for _, value in sorted(zip(one["timestamps"], one["values"], strict=True))]
+        assert kept == sent[: len(kept)], f"{name} {channel}: not the values in their order"
+        assert len(sent) - len(kept) <= 1, f"{name} {channel}: more is missing than the answer at the stop"
 
 
 async def exported(database: VictoriaMetrics, count: int) -> list[dict[str, Any]]:
@@ -130,19 +131,19 @@ async def test_kills_of_broker_bridge_and_database_lose_and_double_nothing(tmp_p
 
 
 async def test_killed_station_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    kills = 3
+    kills: list[int] = []
     lab = tmp_path / "killed.toml"
     lab.write_text(KILLED_LAB)
     async with world(tmp_path, lab) as made:
-        for _ in range(kills):
+        for _ in range(3):
             await asyncio.sleep(2.5)
+            kills.append(time.time_ns())
             await made.station.kill()
             await made.station.start()
         await asyncio.sleep(2.0)
         await made.station.stop()
         stored = await made.stored()
-        # What was read and not yet committed when it was killed is some ten milliseconds of readings.
-        compare(made.truth(), stored, stops=kills * 10 + 1)
+        compare(made.truth(), stored, kills=kills)
     numbers = sorted(reading.seq for reading in stored)
     assert len(set(numbers)) == len(numbers)
     ledger = made.ledger()
@@ -197,16 +198,9 @@ async def test_faulty_instruments_invent_nothing(tmp_path: Path) -> None:
         await made.station.stop()
         stored = await made.stored()
         truth = made.truth()
-    faulty = [one for one in truth if one["fault"]]
-    assert len(faulty) >= 5
-    sent: defaultdict[tuple[str, str], set[float | None]] = defaultdict(set)
-    for one in truth:
-        for channel, digits in one["values"].items():
-            sent[one["instrument"], channel].add(None if digits is None else float(digits))
-    invented = [one for one in stored if one.value not in sent[one.instrument, one.channel]]
+    assert len({one["fault"] for one in truth}) >= 5
     # A balance sends no checksum: one changed digit in an answer of the right form cannot be told from a right one.
-    assert [one for one in invented if one.instrument == "room"] == []
-    garbled = [one for one in truth if one["instrument"] == "balance" and one["fault"] == "garbled"]
-    assert len(invented) <= len(garbled)
+    # Answers that came right are not all read: after a failure, nothing counts until the instrument is identified.
+    compare(truth, stored, unprovable={"balance"}, complete=False)
     assert made.ledger()["spooled"] == 0
     assert {one.instrument for one in stored} == {"balance", "room"}

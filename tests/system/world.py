@@ -1,4 +1,4 @@
-"""A whole laboratory of real processes: simulators, broker, station, bridge, database; and its independent oracle."""
+"""A whole laboratory of real processes: simulators, broker, station, bridge, database; and what they stored."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import json
 import subprocess
 import sys
 import time
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +19,12 @@ from daq.demo.programs import find, find_influxdb
 from daq.demo.servers import InfluxDb1, InfluxDb2, Mosquitto, Server, VictoriaMetrics
 from daq.demo.whole_lab import Program
 from daq.station.control import ControlError, ask, socket_of
+from tests.system.comparison import Stored, compare
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
+
+__all__ = ["DAQ", "ROOT", "Database", "Stored", "World", "compare", "influxql", "log_of", "make_database", "world"]
 
 Database = InfluxDb1 | InfluxDb2 | VictoriaMetrics
 UNDER_WAY = 500
@@ -32,20 +33,6 @@ TRIES = 300
 """Times that a station which does not answer at its control socket is asked again, 50 ms apart: it may be starting."""
 ROOT = Path(__file__).parents[2]
 DAQ = Path(sys.executable).with_name("daq")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One reading as the database gives it back."""
-
-    instrument: str
-    channel: str
-    at: int
-    value: float | None
-    text: str
-    status: int
-    seq: int
-    rtt_ms: float
 
 
 @dataclass
@@ -124,7 +111,7 @@ class World:
             return self._exported()
         if isinstance(self.database, VictoriaMetrics):
             raise TypeError("VictoriaMetrics keeps no text; ask `metrics`")
-        query = "SELECT value, text, status, seq, rtt_ms FROM reading GROUP BY instrument, channel"
+        query = "SELECT value, text, status, seq, rtt_ms, serial FROM reading GROUP BY instrument, channel, unit"
         return [
             Stored(
                 one["tags"]["instrument"],
@@ -135,6 +122,8 @@ class World:
                 row[3],
                 row[4],
                 row[5],
+                one["tags"]["unit"],
+                row[6] or "",
             )
             for one in await influxql(self.database, query)
             for row in one["values"]
@@ -156,6 +145,8 @@ class World:
                 int(row["status"]),
                 int(row["seq"]),
                 float(row["rtt_ms"]),
+                row["unit"],
+                row.get("serial") or "",
             )
             for row in csv.DictReader(said.splitlines())
         ]
@@ -260,60 +251,3 @@ def write_configs(made: World) -> None:
         token.write_text(made.database.token)
         influxdb += f'token_file = "{token}"\n'
     (made.folder / "bridge.toml").write_text(broker + influxdb)
-
-
-UNCOMMITTED_NS = 300_000_000
-"""Before the kill of a station: what was read in this time may not have been committed."""
-ON_ITS_WAY_NS = 400_000_000
-"""After it: so long may an instrument think about a question of the station that is dead; the slowest takes 0.3 s."""
-
-
-def compare(
-    truth: list[dict[str, Any]], stored: list[Stored], *, stops: int = 1, kills: Sequence[int] = ()
-) -> dict[str, int]:
-    """Hold every reading of the database against what the simulators say they sent; gives counts by instrument.
-
-    A reading lies between its question and its answer, so exactly one answer of the simulator fits it. An answer that
-    nobody stored was on its way when the station was stopped, one for each stop and instrument at most; or it was read
-    just before the station was killed, at one of these instants (UTC ns, rising).
-    """
-    answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for one in truth:
-        answers[one["instrument"]].append(one)
-    used: dict[tuple[str, str], set[int]] = defaultdict(set)
-    counts: dict[str, int] = defaultdict(int)
-    seen: set[tuple[str, str, int]] = set()
-    for reading in stored:
-        key = (reading.instrument, reading.channel, reading.at)
-        assert key not in seen, f"doubled: {key}"
-        seen.add(key)
-        half = round(reading.rtt_ms * 1e6 / 2) + 2_000
-        given = answers[reading.instrument]
-        first = bisect_left(given, reading.at - half, key=lambda one: one["at_ns"])
-        last = bisect_right(given, reading.at + half, key=lambda one: one["at_ns"])
-        fitting = [index for index in range(first, last) if reading.channel in given[index]["values"]]
-        assert len(fitting) == 1, f"{len(fitting)} answers of the simulator fit {reading}"
-        true = answers[reading.instrument][fitting[0]]
-        assert true["fault"] in {None, "none"}, f"stored from a faulty answer: {reading} {true}"
-        digits = true["values"][reading.channel]
-        assert (reading.value is None) == (digits is None), f"{reading} but {true}"
-        assert digits is None or reading.value == float(digits), f"{reading} but {true}"
-        assert fitting[0] not in used[reading.instrument, reading.channel], f"one answer stored twice: {reading}"
-        used[reading.instrument, reading.channel].add(fitting[0])
-        counts[reading.instrument] += 1
-    for instrument, given in answers.items():
-        for channel in {channel for one in given for channel in one["values"]}:
-            good = {
-                index for index, one in enumerate(given) if channel in one["values"] and one["fault"] in {None, "none"}
-            }
-            missing = {i for i in good - used[instrument, channel] if not _was_killed(given[i]["at_ns"], kills)}
-            assert len(missing) <= stops, (
-                f"{instrument} {channel}: {len(missing)} answers missing: {[given[i] for i in sorted(missing)][:3]}"
-            )
-    return dict(counts)
-
-
-def _was_killed(at: int, kills: Sequence[int]) -> bool:
-    """Whether a station was killed within `UNCOMMITTED_NS` after `at`, or while the answer was on its way."""
-    place = bisect_left(kills, at - ON_ITS_WAY_NS)
-    return place < len(kills) and kills[place] <= at + UNCOMMITTED_NS

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from daq.config import BridgeConfig, ConfigError, StationConfig, load, secret
-from daq.station.installation import load_station
+from daq.config import BridgeConfig, ConfigError, InfluxTable, StationConfig, load, secret
+from daq.station.installation import instrument_of, load_station
+from drivers.links import Wires
 
 GOOD = """
 station = "lab"
@@ -19,6 +21,19 @@ address = "tcp://127.0.0.1:8001"
 serial = "B1"
 period = "1 s"
 """
+
+
+def modbus(keys: str, address: str = "tcp://127.0.0.1:502") -> str:
+    """Give the config of a Modbus device."""
+    table = GOOD.replace("mt-sics", "modbus-singles").replace("tcp://127.0.0.1:8001", address)
+    return table.replace('serial = "B1"', "identified = false") + keys
+
+
+def two(first: str, old: str = "", new: str = "") -> str:
+    """Give a config with an instrument and another one at the same place."""
+    table = first[first.index("[") :].replace("balance]", "other]").replace('"B1"', '"B2"')
+    return first + (table.replace(old, new) if old else table)
+
 
 MISTAKES = {
     "no TOML": ("station = lab", "no valid TOML"),
@@ -50,6 +65,75 @@ MISTAKES = {
     "protocol": (GOOD + '[broker]\nprotocol = "4"', "'4' is not possible; use 'auto', '5' or '3.1.1'"),
     "size": (GOOD + '[spool]\nlimit = "2 GB"', "'2 GB' is no size"),
     "policy": (GOOD + '[spool]\nwhen_full = "panic"', "'panic' is not possible; use 'drop_oldest' or 'refuse_new'"),
+    "period too long": (GOOD.replace('"1 s"', '"99999999999999 d"'), 'must be from "1 ms" to "366 d"'),
+    "period of many digits": (GOOD.replace('"1 s"', f'"{"9" * 400} d"'), 'must be from "1 ms" to "366 d"'),
+    "period shorter than the line allows": (
+        GOOD.replace("tcp://127.0.0.1:8001", "/dev/ttyS9").replace('"1 s"', '"1 ms"'),
+        'answer take at 9600 8N1 xonxoff: at least 8 ms; to read as often as possible write "continuous"',
+    ),
+    "period shorter than the bus allows": (
+        modbus("unit = 1", address="/dev/ttyS9").replace('"1 s"', '"10 ms"'),
+        "period: 10 ms is shorter than question and answer take at 19200 8E1: at least 14 ms",
+    ),
+    "keep-alive of a day": (GOOD + '[broker]\nkeep_alive = "24 h"', '[broker] keep_alive: must be from "1 s" to "1 h"'),
+    "keep-alive of nothing": (GOOD + '[broker]\nkeep_alive = "100 ms"', 'keep_alive: must be from "1 s" to "1 h"'),
+    "keep for ever": (GOOD + '[spool]\nkeep = "99999999999999 d"', 'keep: must be from "0 s" to "36500 d"'),
+    "keep waiting nothing": (GOOD + '[spool]\nkeep_waiting = "0 s"', 'keep_waiting: must be from "1 s" to "36500 d"'),
+    "spool too small": (GOOD + '[spool]\nlimit = "1 KiB"', "limit: must be at least 1 MiB"),
+    "spool too large": (GOOD + '[spool]\nlimit = "999999999 GiB"', "limit: must be at most 131072 GiB"),
+    "line without speed": (GOOD + 'line = "0 8N1"', "line: 0 baud is not possible; it must be from 50 to 4000000"),
+    "empty line": (GOOD + 'line = ""', '"" is no line setting'),
+    "empty serial": (GOOD.replace('"B1"', '""'), "serial: '' is no serial number: it could come from any instrument"),
+    "serial of zeros": (GOOD.replace('"B1"', '"000000"'), "write identified = false to store its readings unident"),
+    "serial that is none": (GOOD.replace('"B1"', '"N/A"'), "serial: 'N/A' is no serial number"),
+    "serial with a space": (GOOD.replace('"B1"', '"B1 "'), "serial: 'B1 ' begins or ends with a space; write 'B1'"),
+    "serial that is not compared": (
+        GOOD + "identified = false",
+        "serial: identified = false says that it is not compared; leave out one of the two",
+    ),
+    "prove_every": (GOOD + 'prove_every = "always"', '"always" is no duration'),
+    "timeout": (GOOD + 'timeout = "2 h"', 'timeout: must be from "1 ms" to "1 h"'),
+    "no singles": (modbus("unit = 1\noptions = { count = 0 }"), "options: "),
+    "less than no singles": (modbus("unit = 1\noptions = { count = -1 }"), "options: "),
+    "more singles than fit": (modbus("unit = 1\noptions = { count = 70 }"), "options: "),
+    "register that is not there": (modbus("unit = 1\noptions = { address = 70000 }"), "options: "),
+    "registers beyond the last": (
+        modbus("unit = 1\noptions = { address = 65530, count = 4 }"),
+        "options: ",
+    ),
+    "unit of all": (
+        modbus("unit = 0", address="rtu+tcp://127.0.0.1:4001"),
+        "unit: 0 is no address of one device on an RTU line; it must be from 1 to 247",
+    ),
+    "unit that is reserved": (modbus("unit = 250", address="/dev/ttyS9"), "unit: 250 is no address of one device"),
+    "unit out of range": (modbus("unit = 300"), "unit: 300 is not possible; it must be at most 255"),
+    "time-out of a multimeter": (
+        GOOD.replace("mt-sics", "scpi-dmm") + "options = { slowest_s = -1 }",
+        "options: ",
+    ),
+    "address of a transducer": (
+        GOOD.replace("mt-sics", "digiquartz") + "options = { address = 123 }",
+        "options: ",
+    ),
+    "host with an empty part": (
+        GOOD.replace("127.0.0.1:8001", "balance..lab:8001"),
+        'address: "balance..lab" is no host name: each part between two dots has 1 to 63 characters',
+    ),
+    "broker with an empty part": (GOOD + '[broker]\nhosts = ["broker..lab"]', '"broker..lab" is no host name'),
+    "broker with a user": (GOOD + '[broker]\nhosts = ["me:secret@lab"]', "is no host"),
+    "two on one port": (
+        two(GOOD.replace("tcp://127.0.0.1:8001", "/dev/ttyS9")),
+        "[instruments.other] address: /dev/ttyS9 is that of balance already, and nothing in the commands says which",
+    ),
+    "two on one TCP address": (two(GOOD), "tcp://127.0.0.1:8001 is that of balance already"),
+    "two kinds on one port": (
+        two(GOOD, 'driver = "mt-sics"', 'driver = "sartorius-sbi"'),
+        "is that of balance already",
+    ),
+    "two options on one port": (
+        two(GOOD, 'period = "1 s"', 'period = "1 s"\noptions = { wait_for_stability = true }'),
+        "is that of balance already",
+    ),
     "no Modbus unit": (
         GOOD.replace("mt-sics", "keller-33x").replace('serial = "B1"', "identified = false"),
         "Modbus needs the unit address of the instrument",
@@ -87,6 +171,74 @@ def test_good_config_is_good(tmp_path: Path) -> None:
     assert load_station(path).instruments["balance"].period == 1.0
 
 
+def station(tmp_path: Path, text: str) -> StationConfig:
+    path = tmp_path / "station.toml"
+    path.write_text(text)
+    return load_station(path)
+
+
+def test_addressed_transducers_share_one_line(tmp_path: Path) -> None:
+    one = GOOD.replace("mt-sics", "digiquartz").replace("tcp://127.0.0.1:8001", "/dev/ttyS9")
+    other = 'period = "1 s"\noptions = { address = 2 }'
+    assert len(station(tmp_path, two(one, 'period = "1 s"', other)).instruments) == 2
+
+
+def test_continuous_never_and_timeout(tmp_path: Path) -> None:
+    text = GOOD.replace('"1 s"', '"continuous"') + 'prove_every = "never"\n'
+    table = station(tmp_path, text).instruments["balance"]
+    assert (table.period, table.prove_every, table.timeout) == (0.0, math.inf, None)
+    table = station(tmp_path, GOOD + 'prove_every = "1 min"').instruments["balance"]
+    assert table.prove_every == 60.0
+    instrument = instrument_of("balance", table, Wires())
+    assert instrument.prove_every == 60.0
+    assert station(tmp_path, GOOD).instruments["balance"].prove_every == 5.0
+
+
+def test_unit_0_is_right_behind_modbus_tcp(tmp_path: Path) -> None:
+    assert station(tmp_path, modbus("unit = 0")).instruments["balance"].unit == 0
+
+
+def test_driver_that_fails_is_a_mistake_of_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise KeyError("of a third party")
+
+    monkeypatch.setattr("drivers.catalogue.factory", lambda _: broken)
+    (problem,) = problems(tmp_path, GOOD)
+    assert "driver: mt-sics cannot be made with these options: KeyError: 'of a third party'" in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:8086/write", 'write "http://127.0.0.1:8086"'),
+        ("http://127.0.0.1:8086/api/v2/write/", 'write "http://127.0.0.1:8086"'),
+        ("https://lab/influx/api/v3/write_lp", 'write "https://lab/influx"'),
+        ("http://", "names no host"),
+        ("http:///path", "names no host"),
+        ("http://:8086", "names no host"),
+        ("http://lab:99999", "is no URL"),
+        ("http://me:secret@lab:8086", "a user or password must not be in a URL"),
+        ("http://lab:8086/?db=daq", "nothing may follow the path"),
+        ("127.0.0.1:8086", "is no URL of a database"),
+        ("http://influx..lab:8086", "is no host name"),
+    ],
+)
+def test_url_that_is_none_of_a_database(tmp_path: Path, url: str, words: str) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(f'[influxdb]\nurl = "{url}"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(path, BridgeConfig)
+    assert words in str(caught.value)
+    assert "me:secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8086", "https://lab/influx", "http://[::1]:8086/", "https://a.b/write/x"]
+)
+def test_url_may_have_the_prefix_of_a_reverse_proxy(url: str) -> None:
+    assert InfluxTable(url=url).url == url
+
+
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     text = GOOD.replace('"lab"', '"lab 1"').replace('"1 s"', "1") + 'perod = 1\n[spool]\nlimit = "much"\n'
     assert len(problems(tmp_path, text)) == 4
@@ -116,6 +268,9 @@ def test_secret_comes_from_file_credential_or_environment(tmp_path: Path, monkey
     assert secret(tmp_path / "file", "token", "DAQ_TEST_TOKEN") == "from a file"
     with pytest.raises(ConfigError, match="cannot read the secret"):
         secret(tmp_path / "missing", "token", "DAQ_TEST_TOKEN")
+    (tmp_path / "file").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="it is no text"):
+        secret(tmp_path / "file", "token", "DAQ_TEST_TOKEN")
 
 
 def test_shipped_examples_are_good() -> None:

@@ -83,7 +83,10 @@ class ModbusTcp(Speech):
         return Registers(number, 2, timeout=timeout)
 
     def expected(self, number: int) -> bytes:
-        return struct.pack(">HH", number, number + 1)
+        return self.registers(number, 2)
+
+    def registers(self, number: int, count: int) -> bytes:
+        return struct.pack(f">{count}H", *range(number, number + count))
 
     def split(self, buffer: bytearray, mouth: Callable[..., Mouth]) -> Mouth | None:
         if len(buffer) < 12:
@@ -92,7 +95,8 @@ class ModbusTcp(Speech):
         del buffer[:12]
 
         def frame(number: int) -> bytes:
-            return request[:4] + b"\x00\x07" + request[6:8] + b"\x04" + self.expected(number)
+            size = 2 * request[11]
+            return request[:4] + bytes((0, 3 + size, *request[6:8], size)) + self.registers(number, request[11])
 
         return mouth(number=int.from_bytes(request[8:10], "big"), request=request, frame=frame, unit=request[6])
 
@@ -107,7 +111,7 @@ class ModbusRtu(ModbusTcp):
         del buffer[:8]
 
         def frame(number: int) -> bytes:
-            body = request[:2] + b"\x04" + self.expected(number)
+            body = request[:2] + bytes((2 * request[5],)) + self.registers(number, request[5])
             return body + crc(body)
 
         return mouth(number=int.from_bytes(request[2:4], "big"), request=request, frame=frame, unit=request[0])

@@ -24,28 +24,6 @@ def driver(name: str) -> Driver[Any]:
 @pytest.mark.parametrize(
     ("name", "raw"),
     [
-        ("milli-k", b"-1E309\r"),
-        ("milli-k", b"1E-999\r"),
-        ("mt-sics", b"S S     1.7976931348623159E308 g\r\n"),
-        ("mt-sics", b"S S     1E-999 g\r\n"),
-        ("scpi-dmm", b'1E999;"FRES"\n'),
-        ("digiquartz", b"*00011011E-999\r\n"),
-    ],
-)
-def test_a_number_that_no_double_holds_is_refused(name: str, raw: bytes) -> None:
-    """A database would store infinity or zero, or refuse the line."""
-    with pytest.raises(Unreadable, match="double"):
-        driver(name).polls[0].decode(raw)
-
-
-def test_zero_and_the_borders_of_doubles_are_numbers() -> None:
-    for digits in (b"0", b"-0.000", b"0E-400", b"1.7976931348623157E308", b"5E-324"):
-        assert driver("milli-k").polls[0].decode(digits + b"\r")[0].status is Status.GOOD
-
-
-@pytest.mark.parametrize(
-    ("name", "raw"),
-    [
         ("mt-sics", b'I4 A ""\r\n'),
         ("milli-k", b"Isothermal Technology,milliK,,4.0.0\r"),
         ("milli-k", b"Isothermal Technology,milliK, ,4.0.0\r"),

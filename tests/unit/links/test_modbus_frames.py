@@ -60,3 +60,69 @@ def test_no_bytes_pass_for_a_numbered_answer(noise: bytes) -> None:
     except Unreadable:
         return
     assert length == 0 or bytes(buffer[:9]) == number + bytes.fromhex("0000 0007 01 03 04")
+
+
+def framed(body: str) -> bytes:
+    from pymodbus.framer import FramerRTU
+
+    raw = bytes.fromhex(body)
+    return raw + FramerRTU.compute_CRC(raw).to_bytes(2, "big")
+
+
+ANSWER = framed("01 03 04 0102 0304")
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "rubbish"),
+    [
+        (b"", b"", 0),
+        (b"\0", b"\0\0\0", 4),
+        (b"\0\xff\x7f", b"", 3),
+        (framed("02 03 02 1111"), b"", 0),
+        (framed("02 03 02 1111") + b"\0", b"\0", 2),
+        (b"", framed("02 03 02 1111"), 0),
+        (b"\0\x02\x03\x02", b"", 4),
+    ],
+)
+def test_the_frame_inside_rubbish_is_found_however_it_is_cut(before: bytes, behind: bytes, rubbish: int) -> None:
+    whole = before + ANSWER + behind
+    for cut in range(len(whole)):
+        counted: list[int] = []
+        frame = RtuFrame(1, Registers(0, 2), rubbish=counted.append)
+        buffer = bytearray(whole[:cut])
+        length = frame.measure(buffer)
+        if not length:
+            buffer += whole[cut:]
+            length = frame.measure(buffer)
+            assert sum(counted) == rubbish
+        assert length == len(buffer)
+        assert frame.payload(bytes(buffer)) == bytes.fromhex("0102 0304")
+
+
+@pytest.mark.parametrize("behind", [b"\x01", b"\0\x01\x03", ANSWER, b"\0" * 40])
+def test_what_may_be_another_answer_is_no_rubbish(behind: bytes) -> None:
+    buffer = bytearray(ANSWER + behind)
+    length = RtuFrame(1, Registers(0, 2)).measure(buffer)
+    assert 0 < length < len(buffer)
+
+
+@pytest.mark.parametrize("before", [b"\x01\x03", ANSWER[:4], b"\0" * 33])
+def test_half_an_answer_before_it_is_no_rubbish(before: bytes) -> None:
+    buffer = bytearray(before + ANSWER)
+    with pytest.raises(Unreadable):
+        RtuFrame(1, Registers(0, 2)).measure(buffer)
+
+
+def test_a_late_answer_is_known_by_its_length() -> None:
+    late: list[object] = []
+
+    def overheard(unit: int, form: object, length: int) -> bool:
+        late.append((unit, form, length))
+        return form == (3, 2)
+
+    frame = RtuFrame(1, Registers(0, 2), overheard=overheard)
+    buffer = bytearray(framed("01 03 02 1111") + ANSWER)
+    assert frame.measure(buffer) == len(ANSWER)
+    assert late == [(1, (3, 2), 7)]
+    with pytest.raises(Unreadable, match="6 bytes"):
+        frame.measure(bytearray(framed("01 03 06 1111 1111 1111")))

@@ -12,7 +12,7 @@ from daq.road.batch import Batch
 from daq.road.line_check import BOOLEAN, FLOAT, INTEGER, SCHEMA, STRING, fault, invalid_lines
 from daq.road.line_protocol import encode, tag
 from daq.road.point import parse
-from daq.road.reading import Event, EventKind, Health, Reading, Record, Series
+from daq.road.reading import Doubt, Event, EventKind, Health, Reading, Record, Series
 from drivers.sample import Status
 from tests.poison import EPOCH, POISON, good
 
@@ -29,13 +29,13 @@ def test_poison_is_refused_in_words(name: str) -> None:
 
 
 def test_only_the_bad_lines_of_a_batch_are_named() -> None:
-    lines = [good(kind, 41 + number) for number, kind in enumerate(["reading", "event", "station"] * 10)]
+    lines = [good(kind, 41 + number) for number, kind in enumerate(["reading", "event", "doubt", "station"] * 10)]
     assert invalid_lines(Batch("lab", EPOCH, 41, lines)) == {}
     lines[7] = POISON["value is a text"].line(48)
     lines[9], lines[10] = lines[10], lines[9]
     assert list(invalid_lines(Batch("lab", EPOCH, 41, lines))) == [7, 9, 10]
-    assert len(invalid_lines(Batch("lab-2", EPOCH, 41, lines))) == 30
-    assert len(invalid_lines(Batch("lab", "f" * 32, 41, lines))) == 30
+    assert len(invalid_lines(Batch("lab-2", EPOCH, 41, lines))) == 40
+    assert len(invalid_lines(Batch("lab", "f" * 32, 41, lines))) == 40
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -56,6 +56,7 @@ readings = st.builds(
     simulated=st.booleans(),
     clock=names,
     clock_at=st.none() | INT64,
+    serial=names,
 )
 events = st.builds(
     Event,
@@ -67,6 +68,16 @@ events = st.builds(
     until=st.none() | INT64,
     missed=INT64,
     raw=names,
+)
+doubts = st.builds(
+    Doubt,
+    station=names,
+    instrument=names,
+    channel=names,
+    kind=names,
+    text=names,
+    at=st.integers(-(2**63) + 2, 2**63 - 2),
+    until=INT64,
 )
 healths = st.builds(
     Health,
@@ -86,7 +97,7 @@ def measured(value: str) -> Reading:
 @example(measured("0E-10"), 1)
 @example(measured("1.5E+300"), 1)
 @example(measured("1E-400"), 1)
-@given(readings | events | healths, st.integers(1, 10**18 - 1))
+@given(readings | events | doubts | healths, st.integers(1, 10**18 - 1))
 def test_what_is_encoded_passes(record: Record, seq: int) -> None:
     station = record.series.station if isinstance(record, Reading) else record.station
     line = encode(record, seq, EPOCH)

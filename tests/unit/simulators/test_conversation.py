@@ -16,6 +16,7 @@ from simulators.climate.vaisala_hmp import VaisalaHmp
 from simulators.conversation import Bus, RtuBus, TcpBus, TextConversation, Unit, crc
 from simulators.faults import Faults
 from simulators.physics import constant
+from simulators.place import TextPlace
 from simulators.pressure.digiquartz import Digiquartz
 from simulators.pressure.keller_33x import Keller33x
 from simulators.speaker import Speaker
@@ -87,7 +88,10 @@ def test_cut_and_garbled_answers_differ_from_the_right_one_and_come_again_by_see
 
 
 def test_another_instrument_under_the_same_address() -> None:
-    assert talk(MtSics(), b"I4\r\n", faults=Faults(swap=[[0.0, 60.0]])) == [b'I4 A "SIM0SWAPPED"\r\n']
+    place = TextPlace(MtSics(), MtSics(serial="SIM0SWAPPED", load=constant(150.0), decimals=2))
+    assert talk(place, b"I4\r\n") == [b'I4 A "SIM0000001"\r\n']
+    place.exchange(stranger=True)
+    assert talk(place, b"I4\r\nSI\r\n") == [b'I4 A "SIM0SWAPPED"\r\n', b"S S     150.00 g\r\n"]
 
 
 @pytest.mark.parametrize("kind", ["cut", "garbled", "doubled", "echoed"])

@@ -44,7 +44,7 @@ def lab(folder: Path, **instruments: Any) -> Lab:
         ({"a": BALANCE | {"options": {"load": 1}}}, "unknown load; known are load_g"),
         ({"a": BALANCE | {"options": {"load_g": "heavy"}}}, "load_g = 'heavy' is not a number"),
         ({"a": BALANCE | {"options": 5}}, "options: is no table"),
-        ({"a": BALANCE | {"faults": {"lazy": 1}}}, "faults: unknown fault lazy; known are cut"),
+        ({"a": BALANCE | {"faults": {"lazy": 1}}}, "faults: unknown fault lazy; known are bit7, cut"),
         ({"a": BALANCE | {"faults": {"late": 2}}}, "late = 2 is no share from 0 to 1"),
         ({"a": BALANCE | {"faults": {"late": 0.6, "lost": 0.6}}}, "more than 1 together"),
         ({"a": BALANCE | {"faults": {"late_s": "x"}}}, "late_s = 'x' is no time"),

@@ -75,7 +75,7 @@ def test_sartorius_prints_one_line_or_starts_and_stops_a_stream() -> None:
 def test_sartorius_says_nothing_but_cal_int_while_it_adjusts() -> None:
     balance = SartoriusSbi(decimals=2)
     assert balance.answer(b"\x1bZ", 5.0) is None
-    assert asked(balance, b"\x1bP", 14.9) == Answer(b"Stat     Cal.Int.\r\n", {"mass": None})
+    assert asked(balance, b"\x1bP", 14.9) == Answer(b"Stat     Cal.Int.\r\n", {"mass": None}, states={"mass": "none"})
     assert said(balance, b"\x1bP", 15.0) == b"N     +   100.00 g  \r\n"
     assert len(said(balance, b"\x1bP", 15.0)) == 22
     assert balance.answer(b"\x1bT", 16.0) is None
@@ -118,13 +118,21 @@ def test_multimeter_needs_time_and_keeps_errors() -> None:
     assert answer.delay == pytest.approx(0.8)
     assert asked(meter, b"FETC?").delay == 0.0
     broken = ScpiDmm(resistance=constant(1e9))
-    assert asked(broken, b"READ?") == Answer(b"+9.90000000E+37\n", {"resistance": None}, 0.04)
+    assert asked(broken, b"READ?") == Answer(
+        b"+9.90000000E+37\n",
+        {"resistance": None},
+        0.04,
+        units={"resistance": "Ohm"},
+        states={"resistance": "over"},
+    )
 
 
 def test_milli_k_keeps_what_was_set() -> None:
     bridge = MilliK(resistances={"1": constant(100.0), "2": constant(25.5)})
     assert bridge.answer(b"MILLIK:REMOTE;SENSE:CHANNEL 2", 0.0) is None
-    assert asked(bridge, b"READ?") == Answer(b"25.50000\r", {"resistance-2": "25.50000"}, 0.3)
+    assert asked(bridge, b"READ?") == Answer(
+        b"25.50000\r", {"resistance-2": "25.50000"}, 0.3, units={"resistance-2": "Ohm"}
+    )
     assert bridge.answer(b"SENSE:CHANNEL 9;READ?", 0.0) is None
 
 

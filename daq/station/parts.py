@@ -1,0 +1,157 @@
+"""The keeper of one part of a station: what goes wrong in it is told, counted, begun again, and costs no other part.
+
+Besides the supervisor, which keeps the followers, this is the only place of a station that catches every Exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from daq.host.clock import Clock
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+RESET_AFTER = 600.0
+"""Seconds without a failure after which the next pause is `FIRST_PAUSE`, and the next traceback is told, again."""
+
+
+class Failures:
+    """Counts what went wrong in one part; tells each kind of it with its traceback once, and gives growing pauses."""
+
+    def __init__(self, name: str, clock: Clock, longest_pause: float = LONGEST_PAUSE) -> None:
+        self.name = name
+        self.count = 0
+        self.last = ""
+        """Words of the last failure."""
+        self.pause = 0.0
+        self._clock = clock
+        self._longest = longest_pause
+        self._at = -RESET_AFTER
+        self._told: set[str] = set()
+
+    def note(self, error: BaseException) -> bool:
+        """Count a failure; gives whether it is of a new kind, which is then told with its traceback."""
+        self.count += 1
+        self.last = in_words(error)
+        self.next_pause()
+        kind = _kind(error)
+        if kind in self._told:
+            log.debug("%s: %s, again", self.name, self.last)
+            return False
+        self._told.add(kind)
+        log.error("%s failed: %s", self.name, self.last, exc_info=error)
+        return True
+
+    def next_pause(self) -> float:
+        """Give the seconds to wait before the next attempt: each is twice the one before, up to a longest one."""
+        now = self._clock.monotonic()
+        if now - self._at > RESET_AFTER:
+            self.pause = FIRST_PAUSE
+            self._told.clear()
+        else:
+            self.pause = min(2 * self.pause, self._longest)
+        self._at = now
+        return self.pause
+
+
+def in_words(error: BaseException) -> str:
+    """Name the error and where it arose, in one line: "IndexError: list index out of range (mt_sics.py, line 48)"."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())[:300] + where
+
+
+def _kind(error: BaseException) -> str:
+    """Tell failures apart by their type and by the line that raised them; words may hold a number that changes."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__
+
+
+def is_own_end() -> bool:
+    """Whether this task itself was told to end; else a CancelledError came out of something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class Part:
+    """One part of a station beside its instruments: the publisher, the control socket, the record of health."""
+
+    def __init__(self, name: str, clock: Clock, longest_pause: float = 10.0) -> None:
+        self.failures = Failures(name, clock, longest_pause)
+        self.failing = False
+        self._clock = clock
+
+    async def keep(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Let `work` run until it returns; where it fails, begin it again after a pause."""
+        while await self.once(work):
+            await self._clock.sleep_until(self._clock.monotonic() + self.failures.pause)
+
+    async def once(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Let `work` run once; gives whether it failed."""
+        try:
+            await work()
+        except asyncio.CancelledError as error:
+            if is_own_end():
+                raise
+            self.failures.note(error)
+        except Exception as error:  # noqa: BLE001  # the one keeper of this part: told, counted, shown in the status
+            self.failures.note(error)
+        else:
+            self.failing = False
+            return False
+        self.failing = True
+        return True
+
+    def guarded(self, call: Callable[P, T], instead: T) -> Callable[P, T]:
+        """Give a call that fails for this part only: where it does, its result is `instead`."""
+
+        def guard(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                result = call(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  # as above
+                self.failures.note(error)
+                self.failing = True
+                return instead
+            self.failing = False
+            return result
+
+        return guard
+
+
+class Parts:
+    """The parts of one station by name, with what went wrong in each."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._parts: dict[str, Part] = {}
+
+    def __getitem__(self, name: str) -> Part:
+        """Give the part of this name, a new one where there is none yet."""
+        return self._parts.setdefault(name, Part(name, self._clock))
+
+    def status(self) -> dict[str, dict[str, object]]:
+        """Give the parts in which something went wrong since the start."""
+        return {
+            name: {
+                "state": "failing" if one.failing else "working",
+                "failures": one.failures.count,
+                "last_error": one.failures.last,
+            }
+            for name, one in self._parts.items()
+            if one.failures.count
+        }

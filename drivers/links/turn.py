@@ -1,0 +1,135 @@
+"""Who may use a wire next: links that answer first, the others within a bounded share of its time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SHARE = 0.16
+"""Part of the time of a wire that links whose last question failed may use while others answer."""
+_LONGEST_REST = 60.0
+_PATIENCE = 2.0
+
+_Row: TypeAlias = "deque[tuple[User, asyncio.Future[None]]]"
+
+
+class User(Protocol):
+    """One who uses the wire; `failing`: its last question failed, None where none was asked yet."""
+
+    failing: bool | None
+
+
+class Turn:
+    """The right to use a wire: one at a time has it, in the order in which they asked.
+
+    While any user answers, those of whom that is not known come after it, and then the failing ones; what fails uses
+    about `SHARE` of the time. When that has been left to the others for long, it is used before them all the same, or a
+    busy wire would never find out that somebody answers again.
+    """
+
+    def __init__(self) -> None:
+        self._holder: User | None = None
+        self._began = 0.0
+        self._answering: set[User] = set()
+        self._first: _Row = deque()
+        self._unknown: _Row = deque()
+        self._failing: _Row = deque()
+        self._paid_until = 0.0
+        self._rested_at = 0.0
+        self._overdue_at = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def of(self, user: User, *, asks: bool = True) -> AsyncIterator[None]:
+        """Wait for the turn of this user, and give it to the next one at the end; `asks`: it counts for its share."""
+        row = self._first
+        if asks and user.failing is not False:
+            row = self._failing if user.failing else self._unknown
+        nobody_waits = not (self._first or self._unknown or self._failing)
+        if self._holder is None and nobody_waits and (row is self._first or not self._resting()):
+            self._take(user)
+        else:
+            await self._wait(user, row)
+        try:
+            yield
+        finally:
+            if asks:
+                self._count(user)
+            self._holder = None
+            self._hand_on()
+
+    def charge(self, seconds: float) -> None:
+        """Count the time for which the user that has the turn will still keep the wire from others."""
+        self._began -= seconds
+
+    def leave(self, user: User) -> None:
+        """Forget one that uses the wire no more."""
+        self._answering.discard(user)
+        self._hand_on()
+
+    async def _wait(self, user: User, row: _Row) -> None:
+        place = (user, asyncio.get_running_loop().create_future())
+        row.append(place)
+        self._hand_on()
+        try:
+            await place[1]
+        except asyncio.CancelledError:
+            if place[1].done() and not place[1].cancelled():  # it was its turn in the same moment
+                self._holder = None
+            elif place in row:
+                row.remove(place)
+            self._hand_on()
+            raise
+
+    def _take(self, user: User) -> None:
+        self._holder = user
+        self._began = time.monotonic()
+
+    def _count(self, user: User) -> None:
+        now = time.monotonic()
+        if user.failing is False:
+            self._answering.add(user)
+            return
+        self._answering.discard(user)
+        # One failure may follow another at once; then they wait until the others had their part of the time.
+        cost = min(_LONGEST_REST, (now - self._began) / SHARE)
+        self._paid_until = max(self._paid_until, self._began) + cost
+        self._rested_at = max(now, self._paid_until - cost)
+        self._overdue_at = now + _PATIENCE * max(self._rested_at - now, cost)
+
+    def _resting(self) -> bool:
+        """Whether the failing ones have used their share; it is not counted where nobody else answers."""
+        return bool(self._answering) and time.monotonic() < self._rested_at
+
+    def _hand_on(self) -> None:
+        while self._holder is None and (row := self._next_row()) is not None:
+            user, future = row.popleft()
+            if not future.done():  # else it was cancelled, and its task does not know yet
+                self._take(user)
+                future.set_result(None)
+
+    def _next_row(self) -> _Row | None:
+        others = self._unknown or self._failing
+        if self._first:
+            return others if others and time.monotonic() >= self._overdue_at else self._first
+        if not others:
+            return None
+        if not self._resting():
+            return others
+        self._set_alarm()
+        return None
+
+    def _set_alarm(self) -> None:
+        if self._alarm is None:
+            wait = max(0.0, self._rested_at - time.monotonic())
+            self._alarm = asyncio.get_running_loop().call_later(wait + 0.001, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._hand_on()

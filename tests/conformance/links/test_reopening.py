@@ -1,0 +1,219 @@
+"""When a wire is closed and opened again: idle connections, dead sessions, a line that XOFF stopped, descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+import termios
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from drivers.driver import SerialLine, Text
+from drivers.errors import Lost, Silent
+from drivers.links import Wires
+from drivers.links.opening import open_serial, open_tcp
+from tests.conformance.links.conftest import MODBUS, STREAMS, Bench, driver
+from tests.conformance.links.peers import Lines, Mouth, TcpPeer, right
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+on_tcp = pytest.mark.parametrize("bench", ["text on tcp", "modbus tcp", "modbus rtu over tcp"], indirect=True)
+on_bytes = pytest.mark.parametrize("bench", STREAMS + MODBUS, indirect=True)
+
+
+async def silent(mouth: Mouth) -> None:
+    pass
+
+
+@on_tcp
+async def test_a_peer_that_closes_between_two_questions_is_asked_again_without_a_failure(bench: Bench) -> None:
+    async def once(mouth: Mouth) -> None:
+        mouth.answer()
+        mouth.hang_up()
+
+    bench.peer.script = once
+    link, other = bench.link(1), bench.link(2)
+    await bench.read(link, 1)
+    for number in range(2, 6):
+        await asyncio.sleep(0.02)
+        unasked = link.unasked
+        await bench.read(link, number)
+        assert link.unasked == unasked + 1, "who answers need not be proven again"
+    assert link.reopened == 4
+    await asyncio.sleep(0.02)
+    await other.open()
+    await asyncio.sleep(0.02)
+    await bench.read(link, 7)
+    await asyncio.sleep(0.02)
+    await bench.read(other, 8)
+
+
+@on_bytes
+async def test_a_session_without_one_byte_is_opened_anew_after_three_rounds(bench: Bench) -> None:
+    link = bench.link(settle=0.02)
+    await bench.read(link, 1)
+    bench.peer.script = silent
+    connections = [link_connection(link)]
+    for number in range(2, 8):
+        with pytest.raises(Silent):
+            await bench.read(link, number, 0.03)
+        if link_connection(link) is not connections[-1]:
+            connections.append(link_connection(link))
+    assert [bool(one.lost) for one in connections] == [True, True]
+    bench.peer.script = right
+    await bench.read(link, 9, 0.5)
+
+
+def link_connection(link: Any) -> Any:
+    wire = link._wire if hasattr(link, "_wire") else link._bus.wire
+    return wire._connection
+
+
+async def test_a_dead_session_gives_way_to_one_that_is_served() -> None:
+    """The first connection is accepted and never answered; later ones are."""
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+        dead = len(accepted) == 1
+        while await reader.readline():
+            if not dead:
+                writer.write(b"VALUE 1 of 1\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    query = Text(b"READ 1\r\n", timeout=0.05)
+    wires = Wires()
+    link = wires.link(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", driver(query, 0.02))
+    for _ in range(3):
+        with pytest.raises(Silent):
+            await link.ask(query)
+    assert await link.ask(query) == b"VALUE 1 of 1\r\n"
+    assert len(accepted) == 2
+    await wires.close()
+    await asyncio.sleep(0.02)
+    server.close()
+
+
+@pytest.mark.parametrize("bench", ["text on pty"], indirect=True)
+async def test_one_stray_xoff_does_not_silence_a_balance(bench: Bench) -> None:
+    line = SerialLine(9600, flow="xonxoff")
+    link = bench.wires.link(bench.address, driver(bench.question(1), 0.02), line=line)
+    await bench.read(link, 1)
+    bench.peer.write(b"\x13")
+    await asyncio.sleep(0.02)
+    failures = await failures_until_right(bench, link)
+    assert 1 <= failures <= 3
+
+
+async def failures_until_right(bench: Bench, link: Any) -> int:
+    for failures in range(8):
+        try:
+            await bench.read(link, 2, 0.05)
+        except Silent:
+            continue
+        return failures
+    return 99
+
+
+@pytest.mark.parametrize("bench", ["text on pty"], indirect=True)
+async def test_a_port_keeps_its_lines_when_it_is_closed_and_costs_one_descriptor(bench: Bench) -> None:
+    settings = termios.tcgetattr(bench.peer.slave)
+    settings[2] |= termios.HUPCL
+    termios.tcsetattr(bench.peer.slave, termios.TCSANOW, settings)
+    before = descriptors()
+    connection = await open_serial(bench.address, SerialLine(9600), "port")
+    (fd,) = descriptors() - before
+    assert not termios.tcgetattr(int(fd))[2] & termios.HUPCL
+    with pytest.raises(Lost, match="in use by another program"):
+        await open_serial(bench.address, SerialLine(9600), "port")
+    connection.lose("done")
+    (await open_serial(bench.address, SerialLine(9600), "port")).lose("done")
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """Leave this process so many free descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(descriptors()) + 30, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        for _ in range(count):
+            os.close(held.pop())
+        yield
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def descriptors() -> set[str]:
+    return {one.name for one in Path("/proc/self/fd").iterdir()}
+
+
+@pytest.mark.parametrize("left", range(5))
+@pytest.mark.parametrize("bench", ["text on pty"], indirect=True)
+async def test_a_serial_port_without_descriptors_is_lost_and_leaves_none_behind(bench: Bench, left: int) -> None:
+    """A port needs five while it is opened: pyserial has four for threads."""
+    before = descriptors()
+    with descriptors_left(left), pytest.raises(Lost, match="LimitNOFILE"):
+        await open_serial(bench.address, SerialLine(9600), "port")
+    assert descriptors() == before
+    await bench.read(bench.link(), 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("bench", ["text on tcp"], indirect=True)
+async def test_a_connection_without_descriptors_is_lost_and_costs_no_other_one(bench: Bench, host: str) -> None:
+    link = bench.link()
+    await bench.read(link, 1)
+    with descriptors_left(0), pytest.raises(Lost, match="LimitNOFILE"):
+        await open_tcp(host, bench.peer.port, "balance", 1.0)
+    with descriptors_left(0):
+        await bench.read(link, 2)
+    (await open_tcp(host, bench.peer.port, "balance", 1.0)).lose("done")
+
+
+async def test_names_whose_look_up_hangs_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = TcpPeer(Lines())
+    await peer.start_serving()
+    real, freed = socket.getaddrinfo, threading.Event()
+
+    def getaddrinfo(host: str, *args: Any, **options: Any) -> Any:
+        if "flags" in options:
+            return real(host, *args, **options)
+        if host.startswith("hangs"):
+            freed.wait(5)
+            raise socket.gaierror(-2, "Name or service not known")
+        return real("127.0.0.1", *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    hanging = [asyncio.create_task(open_tcp(f"hangs-{one}", 1, "x", 0.3)) for one in range(20) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    threads = threading.active_count()
+    began = time.monotonic()
+    for _ in range(5):
+        (await open_tcp("healthy", peer.port, "healthy", 1.0)).lose("done")
+    assert time.monotonic() - began < 0.3
+    outcomes = await asyncio.gather(*hanging, return_exceptions=True)
+    assert all(isinstance(one, Lost) and "no connection within 0.3 s" in str(one) for one in outcomes)
+    assert threads <= 20 + 5
+    freed.set()
+    await peer.stop()
+
+
+@pytest.mark.parametrize("host", ["balance..lab", "b" * 70 + ".lab", "caf\u00e9\u2028.lab"])
+async def test_what_can_be_no_name_is_lost(host: str) -> None:
+    with pytest.raises(Lost):
+        await open_tcp(host, 8001, "balance", 1.0)

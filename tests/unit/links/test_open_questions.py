@@ -1,0 +1,64 @@
+"""Which questions are open, what is taken for a late answer, and how long is waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivers.links.open_questions import OpenQuestions
+
+
+def test_the_oldest_question_of_its_form_is_answered_first() -> None:
+    questions = OpenQuestions(settle=1.0)
+    questions.add("four", 10.0)
+    questions.add("two", 11.0)
+    questions.add("four", 12.0)
+    assert questions.recognise("four", 12.5)
+    assert questions.delay(12.5) == 2.5
+    assert questions.recognise("two", 13.0)
+    assert questions.delay(13.0) == 2.5
+    assert questions.recognise("four", 14.8)
+    assert questions.delay(14.8) == pytest.approx(2.8)
+    assert not questions.recognise("four", 14.9)
+    assert questions.holds("four", 15.0), "what was seen proves nothing"
+    questions.clear()
+    assert not questions.any(15.0)
+
+
+@pytest.mark.parametrize(("settle", "delay", "life"), [(1.0, 0.0, 30.0), (10.0, 0.0, 40.0), (1.0, 12.0, 48.0)])
+def test_a_question_expires(settle: float, delay: float, life: float) -> None:
+    questions = OpenQuestions(settle)
+    if delay:
+        questions.add("earlier", 100.0 - delay)
+        questions.recognise("earlier", 100.0)
+    questions.add("question", 100.0)
+    assert questions.holds("question", 99.9 + life)
+    assert not questions.holds("question", 100.1 + life)
+
+
+@pytest.mark.parametrize(("delay", "quiet"), [(5.0, 20.0), (20.0, 30.0), (50.0, 60.0)])
+def test_the_delay_lengthens_the_quiet(delay: float, quiet: float) -> None:
+    questions = OpenQuestions(settle=20.0)
+    assert questions.quiet(0.0) == 20.0
+    questions.add("question", 5.0)
+    questions.recognise("question", 5.0 + delay)
+    assert questions.quiet(6.0 + delay) == pytest.approx(quiet)
+    assert questions.quiet(10_000.0) == 20.0
+
+
+def test_what_is_said_of_late_answers() -> None:
+    questions = OpenQuestions(settle=1.0)
+    assert questions.said(1.0, 0.0) == ""
+    questions.add("question", 5.0)
+    questions.recognise("question", 7.5)
+    assert questions.said(1.0, 8.0) == (
+        '; answers come 2.5 s after the question, longer than the time-out of 1 s: set timeout = "3.8 s"'
+    )
+    assert questions.said(4.0, 8.0) == ""
+
+
+def test_a_dead_instrument_costs_no_memory() -> None:
+    questions = OpenQuestions(settle=1e9)
+    for number in range(10_000):
+        questions.add(number, float(number))
+    assert len(questions._open) <= 256
+    assert questions.holds(9_999, 10_000.0)

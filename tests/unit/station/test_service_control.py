@@ -1,0 +1,86 @@
+"""The control socket answers whoever asks, whatever another question did, and also where no descriptor is free."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daq.station.control import ControlError, Denied, ask, runs, serve_control, socket_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+async def status(_: dict[str, Any]) -> dict[str, Any]:
+    return {"status": "x" * 1_000_000}
+
+
+async def fails(_: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("a mistake")
+
+
+async def denies(_: dict[str, Any]) -> dict[str, Any]:
+    raise Denied("no", "config")
+
+
+@asynccontextmanager
+async def listening(folder: Path) -> AsyncIterator[tuple[Path, list[Exception]]]:
+    path, failures = socket_of(folder / "spool.sqlite"), list[Exception]()
+    handlers = {"status": status, "fails": fails, "denies": denies}
+    task = asyncio.create_task(serve_control(path, handlers, failures.append))
+    try:
+        while not path.exists():
+            await asyncio.sleep(0)
+        yield path, failures
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert not path.exists()
+
+
+async def test_question_that_fails_is_its_own(tmp_path: Path) -> None:
+    async with listening(tmp_path) as (path, failures):
+        assert await asyncio.to_thread(runs, path)
+        with pytest.raises(ControlError):
+            await asyncio.to_thread(ask, path, "fails")
+        with pytest.raises(ControlError, match="not understood"):
+            await asyncio.to_thread(ask, path, "nonsense")
+        with pytest.raises(ControlError, match="no") as caught:
+            await asyncio.to_thread(ask, path, "denies")
+        assert caught.value.reason == "config"
+        assert len((await asyncio.to_thread(ask, path, "status"))["status"]) == 1_000_000
+    assert [str(one) for one in failures] == ["a mistake"]
+
+
+async def test_client_is_answered_where_no_descriptor_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from daq.station import control
+
+    given = 0
+    real = control.Reserve.give
+
+    def give(reserve: control.Reserve) -> bool:
+        nonlocal given
+        given += 1
+        return real(reserve)
+
+    monkeypatch.setattr(control.Reserve, "give", give)
+    loop = asyncio.get_running_loop()
+    accept, refuse = loop.sock_accept, 2
+
+    async def full(sock: Any) -> Any:
+        nonlocal refuse
+        if refuse:
+            refuse -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await accept(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", full)
+    async with listening(tmp_path) as (path, failures):
+        assert (await asyncio.to_thread(ask, path, "status"))["status"]
+    assert given == 2 + 1, "twice where none was free, and at the end"
+    assert len(failures) == 2
