@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -82,6 +83,8 @@ def _name(value: object) -> object:
 
 def host_and_port(text: str, default: int) -> tuple[str, int]:
     """Read "host" or "host:port"; an IPv6 address stands in brackets."""
+    if "@" in text:
+        raise ValueError("a host with a user before it is no host; write those as user and password_file")
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@]+)(?::([0-9]{1,5}))?", text)
     if match is None or not 0 < int(match[2] or default) < 65536:
         raise ValueError(f'"{text}" is no host; write "host" or "host:port", as in "broker.lab:1883"')
@@ -128,8 +131,11 @@ def database_url(text: str) -> str:
 def _file(value: Path) -> Path:
     """Refuse what can be the name of no file; whether it is there, only the program that uses it can say."""
     if not value.name or "\0" in str(value):
-        raise ValueError(f'"{value}" is no name of a file')
-    if value.is_dir():
+        raise ValueError(f"{str(value)!r} is no name of a file")
+    folder = False
+    with suppress(OSError):  # what may not be looked at is told by the program that uses it
+        folder = value.is_dir()
+    if folder:
         raise ValueError(f'"{value}" is a folder; write the name of a file')
     return value
 

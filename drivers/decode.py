@@ -89,13 +89,6 @@ def unit(shown: str, known: Mapping[str, str]) -> str:
         raise WrongSetting(f"the instrument shows the unit {shown!r}; known are {', '.join(known)}") from None
 
 
-def quoted(text: str) -> str:
-    """Give the text between the two quotation marks that enclose `text`."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:
-        raise Unreadable(f"{text!r} is not one text in quotation marks")
-    return text[1:-1]
-
-
 def single(raw: bytes, unit: str, *, words: Words, no_value: Collection[Decimal] = ()) -> Sample:
     """Read an IEEE 754 single from two registers: infinity is out of range, not-a-number no value; see `sample`.
 

@@ -47,11 +47,8 @@ class Text:
 
     @staticmethod
     def show(raw: bytes) -> str:
-        """Show the bytes of an answer as text; bytes that are not printable as escape sequences."""
-        text = raw.decode("latin-1")
-        if text.isascii() and text.isprintable() and "\\" not in text:
-            return text
-        return text.encode("unicode_escape").decode("ascii")
+        """Show the bytes of an answer as text; bytes that are not printable, and backslashes, as escape sequences."""
+        return raw.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

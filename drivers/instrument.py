@@ -175,7 +175,7 @@ class Instrument(Generic[Q]):
         Raises Silent, Lost, Unreadable or Impostor, and then trusts nothing until the instrument has
         identified itself again.
         """
-        if not self._trusted:
+        if not self._trusted or self.link.suspect:  # an answer came that nobody awaited: this one could be such, too
             await self.connect()
         elif self.proof_due(self.monotonic()):
             await self.prove()
@@ -206,7 +206,7 @@ class Instrument(Generic[Q]):
             if needed and self.link.proves(control.query):
                 self._believed(control.check, await self.link.ask(control.query))
                 needed -= 1
-        if needed:
+        if needed or not controls:
             raise Silent(f"{self.name}: answers to earlier questions may still come; it is asked again when none can")
         self.link.trust()
 

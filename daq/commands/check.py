@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
 from typing import TYPE_CHECKING
 
 from daq.commands.failing import CONFIG
-from daq.config import BridgeConfig, ConfigError, load
+from daq.config import BridgeConfig, ConfigError, check_files, load, read_toml
 from daq.station.installation import load_station
 
 if TYPE_CHECKING:
@@ -32,12 +31,9 @@ def check_command(paths: list[Path], *, as_json: bool) -> None:
 def _problems(path: Path) -> list[str]:
     try:
         if _is_bridge(path):
-            config = load(path, BridgeConfig)
-            config.broker.password()
-            if config.influxdb is not None:
-                config.influxdb.token()
+            check_files(path, load(path, BridgeConfig))
         else:
-            load_station(path).broker.password()
+            check_files(path, load_station(path))
     except ConfigError as error:
         return error.problems
     return []
@@ -46,7 +42,7 @@ def _problems(path: Path) -> list[str]:
 def _is_bridge(path: Path) -> bool:
     """Tell a bridge, which has a database or an archive, from a station, which has instruments."""
     try:
-        keys = set(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        keys = set(read_toml(path))
+    except ConfigError:
         return False
     return not keys & {"station", "instruments"} and bool(keys & {"influxdb", "archive", "share", "name"})

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from daq.commands.failing import CONFIG, FAILED
-from daq.config import BridgeConfig, ConfigError, load
+from daq.config import BridgeConfig, ConfigError, check_files, load
 from daq.host.descriptors import allow_many
 from daq.host.logs import Form, configure
 from daq.spool.queue import SpoolError
@@ -30,7 +30,7 @@ def run_station_command(path: Path, form: Form, *, verbose: bool) -> None:
         from daq.station.service import run_station
 
         config = load_station(path)
-        config.broker.password()
+        check_files(path, config)
         return run_station(config, path)
 
     _run(start)
@@ -43,7 +43,9 @@ def run_bridge_command(path: Path, form: Form, *, verbose: bool) -> None:
     def start() -> Coroutine[Any, Any, None]:
         from daq.bridge.service import run_bridge
 
-        return run_bridge(load(path, BridgeConfig))
+        config = load(path, BridgeConfig)
+        check_files(path, config)
+        return run_bridge(config)
 
     _run(start)
 

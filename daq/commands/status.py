@@ -72,7 +72,9 @@ async def _ask(config: StationConfig) -> dict[str, Any]:
 def _show(status: dict[str, Any], age: float, *, offline: bool) -> None:
     console = Console()
     if "acquired" not in status:
-        console.print(f"station {status.get('station')} is offline", markup=False)
+        what = "is offline" if offline else "runs, and cannot say in which state"
+        console.print(f"station {status.get('station')} {what}", markup=False)
+        _show_parts(status, console)
         return
     state = f"silent for {age:.0f} s" if offline and status["state"] != "offline" else status["state"]
     console.print(
@@ -90,10 +92,15 @@ def _show(status: dict[str, Any], age: float, *, offline: bool) -> None:
         markup=False,
     )
     _show_spool(status, console)
+    _show_parts(status, console)
+    _show_instruments(status, console)
+
+
+def _show_parts(status: dict[str, Any], console: Console) -> None:
+    """Show in which parts something went wrong."""
     for name, part in status.get("parts", {}).items():
         text = f"{name}: {part['state']}, failed {part['failures']} times; the last error: {part['last_error']}"
         console.print(text, style="red" if part["state"] == "failing" else None, markup=False, soft_wrap=True)
-    _show_instruments(status, console)
 
 
 def _show_instruments(status: dict[str, Any], console: Console) -> None:

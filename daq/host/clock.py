@@ -20,6 +20,7 @@ STEP = 0.050
 """A wall clock that moves by more than this many seconds against the monotonic clock was set, or the machine slept."""
 _READ_WITHIN = 100e-6  # seconds within which both clocks are to be read
 _ATTEMPTS = 10
+_NOTHING_NEW = 1_000_000  # nanoseconds between two looks that are no suspension
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -47,6 +48,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._timer: Timer | None = None
+        self._asleep_ns = 0
 
     def monotonic(self) -> float:
         """Give CLOCK_MONOTONIC in seconds, the clock of the event loop."""
@@ -57,8 +59,14 @@ class SystemClock:
         return time.time_ns()
 
     def asleep(self) -> float:
-        """Give the seconds that this machine has been suspended since it was started."""
-        return _ahead_ns(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic) / NANOSECONDS
+        """Give the seconds that this machine has been suspended since it was started.
+
+        Asked twice for each reading: a first look is enough where it shows nothing new.
+        """
+        seen = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+        if abs(seen - self._asleep_ns) > _NOTHING_NEW:
+            self._asleep_ns = _ahead_ns(lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic)
+        return self._asleep_ns / NANOSECONDS
 
     def synchronised(self) -> bool | None:
         """Say whether the wall clock follows a time server; None where that is unknown."""

@@ -56,6 +56,6 @@ def _send(message: str) -> None:
     except (OSError, ValueError) as error:  # ValueError: an address with a null character
         if str(error) != _failed:
             _failed = str(error)
-            log.warning("systemd cannot be told the state of this service: %s: %s", address, error)
+            log.warning("systemd cannot be told the state of this service: %r: %s", address, error)
     else:
         _failed = ""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _MONOTONIC = 1  # CLOCK_MONOTONIC, the clock of time.monotonic() and of the event loop; time.h
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK and TFD_CLOEXEC have the same values; timerfd_create(2)
-_ABSOLUTE = 1  # TFD_TIMER_ABSTIME
+_LONGEST = 86_400.0
+"""Seconds after which the timer rings at the latest; who waits for longer waits on."""
 _CROWD = 1_000
 """Entries from which on cancelled ones are looked for."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -73,6 +74,6 @@ class Timer:
             self._set(self._waiting[0][0])
 
     def _set(self, instant: float) -> None:
-        nanoseconds = max(1, round(instant * 1e9))  # zero would stop the timer
-        times = _Times(0, 0, *divmod(nanoseconds, 1_000_000_000))
-        _libc.timerfd_settime(self._fd, _ABSOLUTE, ctypes.byref(times), None)
+        left = max(1, round(min(instant - time.monotonic(), _LONGEST) * 1e9))  # zero would stop the timer
+        times = _Times(0, 0, *divmod(left, 1_000_000_000))
+        _libc.timerfd_settime(self._fd, 0, ctypes.byref(times), None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from daq.station.records import Station
-    from drivers.driver import Poll
+    from drivers.driver import Driver, Poll
     from drivers.instrument import Answer, Instrument
 
 FAILURES_ALLOWED = 3
@@ -79,6 +79,12 @@ class Follower:
     _failures: int = field(default=0, init=False)
     _asleep: float = field(default=0.0, init=False)
     """Seconds of suspension up to `resume_from`."""
+    _asleep_now: float = field(default=0.0, init=False)
+    """The same at the last look before a question; 0.0 where there was none."""
+    _ahead: int = field(default=0, init=False)
+    """Nanoseconds by which the wall clock was ahead of the monotonic one at the last look."""
+    longest_wait: float = field(default=0.0, init=False)
+    """Seconds from a tick within which a healthy instrument has been read, or has failed."""
     _told: str = field(default="", init=False)
     """Cause of the last failure that was told, until something is read again."""
     _announced: bool = field(default=False, init=False)
@@ -87,6 +93,7 @@ class Follower:
 
     def __post_init__(self) -> None:
         name, driver = self.instrument.name, self.instrument.driver
+        self.longest_wait = 30.0 + self.period + 2 * driver.settle + _longest_round(driver)
         self.account = Missed(self.station, name, len(driver.polls))
         self.doubts = Doubts(self.station, name)
         for channel in driver.channels:
@@ -107,16 +114,6 @@ class Follower:
         if self.instrument.link.waiting:
             self.expected_by = max(self.expected_by, now + self.longest_wait)
         return max(0.0, now - self.expected_by)
-
-    @property
-    def longest_wait(self) -> float:
-        """Seconds from a tick within which a healthy instrument has been read, or has failed."""
-        driver = self.instrument.driver
-        polls = sum(poll.query.timeout for poll in driver.polls)
-        others = sum(step.query.timeout for step in driver.setup)
-        others += sum(control.query.timeout for control in driver.controls)
-        identity = driver.identity.query.timeout if driver.identity is not None else 0.0
-        return float(30.0 + self.period + 2 * driver.settle + polls + 2 * (others + identity))
 
     async def run(self) -> None:
         """Read until cancelled or told to stop; then tell what is still untold and close the instrument."""
@@ -157,7 +154,7 @@ class Follower:
                 await self._take_and_tell(tick)
                 self.resume_from = None
                 return
-            drift = (ahead_ns(clock) - ahead) / NANOSECONDS
+            drift = (self._ahead - ahead) / NANOSECONDS
             tick = await self._take_and_tell(tick)
             if abs(drift) > FOLLOW:
                 tick -= drift
@@ -174,7 +171,7 @@ class Follower:
                 await self._pause(pause)
         finally:
             passed = self._passed(tick)
-            self.account.passed(passed, self._utc(tick + self.period))
+            self.account.passed(passed, self._utc(tick + self.period) if passed else 0)
             tick += (passed + 1) * self.period
             self.resume_from = tick
         return tick
@@ -195,7 +192,8 @@ class Follower:
 
     def _is_set(self, ahead: int) -> bool:
         clock = self.station.clock
-        return abs(ahead_ns(clock) - ahead) > STEP * NANOSECONDS or clock.asleep() - self._asleep > STEP
+        self._ahead, self._asleep_now = ahead_ns(clock), clock.asleep()
+        return abs(self._ahead - ahead) > STEP * NANOSECONDS or self._asleep_now - self._asleep > STEP
 
     def _realign(self, tick: float) -> bool:
         """Count the ticks that the machine has slept through; gives whether this tick is to be read all the same.
@@ -330,7 +328,7 @@ class Follower:
     async def _read(self, poll: Poll[Any]) -> Answer:
         """Read one poll; an answer that was awaited while the machine slept is no reading of either instant."""
         clock, instrument = self.station.clock, self.instrument
-        asleep = clock.asleep()
+        asleep, self._asleep_now = self._asleep_now or clock.asleep(), 0.0
         try:
             answer = await instrument.read(poll)
         except InstrumentError as error:
@@ -437,3 +435,12 @@ class Follower:
             self.station.event(kind, cause, instrument=name)
         self.doubts.other_unit(error)
         self.last_error = self._told = cause
+
+
+def _longest_round(driver: Driver[Any]) -> float:
+    """Give the seconds that connecting, proving and every poll take at most."""
+    polls = sum(poll.query.timeout for poll in driver.polls)
+    others = sum(step.query.timeout for step in driver.setup)
+    others += sum(control.query.timeout for control in driver.controls)
+    identity = driver.identity.query.timeout if driver.identity is not None else 0.0
+    return float(polls + 2 * (others + identity))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from drivers.driver import Listen, Registers, Text
@@ -35,6 +36,8 @@ def problems(table: InstrumentTable, driver: Driver[Any], line: SerialLine) -> l
         found.append(f"options: {driver.settle:g} s without a byte is not possible; it must be at least 0 s")
     if isinstance(where, (Tcp, RtuTcp)):
         found += _host_problems(where.host)
+    if isinstance(where, Visa):
+        found += _library_problems(table.visa)
     if (
         isinstance(_first(driver), Registers)
         and not isinstance(where, (Tcp, Visa))
@@ -79,6 +82,14 @@ def _host_problems(host: str) -> list[str]:
     except UnicodeError:
         return [f'address: "{host}" is no host name: each part between two dots has 1 to 63 characters']
     return []
+
+
+def _library_problems(name: str) -> list[str]:
+    """Ask whether pyvisa has what a name such as "@py" asks for; "@ivi", alone or behind a path, is its own part."""
+    wrapper = name.rpartition("@")[2]
+    if "@" not in name or wrapper == "ivi" or (wrapper.isidentifier() and find_spec(f"pyvisa_{wrapper}") is not None):
+        return []
+    return [f'visa: "{name}" is not installed; write "@py" for pyvisa-py, or "@ivi" for the library of a vendor']
 
 
 def _period_problems(period: float, driver: Driver[Any], path: str, line: SerialLine) -> list[str]:

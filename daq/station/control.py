@@ -111,21 +111,32 @@ async def _answer(connection: socket.socket, handlers: Handlers, on_failure: Cal
     try:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
         with closing(writer), suppress(ConnectionError):  # the client did not wait for the answer
-            writer.write(json.dumps(await _reply(reader, handlers)).encode() + b"\n")
+            writer.write(json.dumps(await _reply(reader, handlers, on_failure)).encode() + b"\n")
             await writer.drain()
     except Exception as error:  # noqa: BLE001  # told by the keeper of the control socket
         on_failure(error)
         connection.close()
 
 
-async def _reply(reader: asyncio.StreamReader, handlers: Handlers) -> dict[str, Any]:
+async def _reply(
+    reader: asyncio.StreamReader, handlers: Handlers, on_failure: Callable[[Exception], object]
+) -> dict[str, Any]:
     try:
         asked = json.loads(await reader.readline())
-        return {"ok": True} | await handlers[asked["do"]](asked)
+        handler = handlers[asked["do"]]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        return _refused(f"not understood: {error}")
+    try:
+        return {"ok": True} | await handler(asked)
     except Denied as error:
-        return {"ok": False, "error": str(error), "reason": error.reason}
-    except (KeyError, TypeError, ValueError) as error:
-        return {"ok": False, "error": f"not understood: {error}"}
+        return _refused(str(error), error.reason)
+    except Exception as error:  # noqa: BLE001  # told by the keeper of the control socket, and to the client
+        on_failure(error)
+        return _refused(f"a mistake in the station, which its log tells: {type(error).__name__}: {error}")
+
+
+def _refused(words: str, reason: Reason = "") -> dict[str, Any]:
+    return {"ok": False, "error": words, "reason": reason}
 
 
 def ask(path: Path, what: str, **values: object) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError, validate_call
 
-from daq.config import ConfigError, StationConfig, explain, load
+from daq.config import ConfigError, InstrumentTable, StationConfig, load, read_toml
+from daq.mistakes import explain
 from daq.station import bounds
 from daq.station.neighbours import Neighbours
 from drivers import catalogue
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from daq.config import InstrumentTable
     from drivers.driver import Driver
 
 BAUD = range(50, 4_000_001)
@@ -36,10 +37,25 @@ MISSING_SERIAL = (
 
 def load_station(path: Path) -> StationConfig:
     """Read and check the config of a station in full; nothing is opened. ConfigError holds every mistake."""
-    config = load(path, StationConfig)
+    try:
+        config = load(path, StationConfig)
+    except ConfigError as error:
+        more = [f"{path}: {problem}" for problem in _problems(_well_formed(path))]
+        raise ConfigError([*error.problems, *more]) from error
     if problems := _problems(config.instruments):
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return config
+
+
+def _well_formed(path: Path) -> dict[str, InstrumentTable]:
+    """Give the tables of instruments in which each key has the right form, of a config that has mistakes elsewhere."""
+    found: dict[str, InstrumentTable] = {}
+    with suppress(ConfigError):
+        tables = read_toml(path).get("instruments")
+        for name, table in tables.items() if isinstance(tables, dict) else ():
+            with suppress(ValidationError):
+                found[name] = InstrumentTable.model_validate(table)
+    return found
 
 
 def driver_of(table: InstrumentTable) -> Driver[Any]:

@@ -109,7 +109,9 @@ class Part:
             if is_own_end():
                 raise
             self.failures.note(error)
-        except Exception as error:  # noqa: BLE001  # the one keeper of this part: told, counted, shown in the status
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # the one keeper of this part: told, counted, shown in the status
             self.failures.note(error)
         else:
             self.failing = False

@@ -48,7 +48,7 @@ class Questions:
         return {"rows": [row_of(*one) for one in found]}
 
     async def _release(self, asked: dict[str, Any]) -> dict[str, Any]:
-        first, last = int(asked["first"]), int(asked["last"])
+        first, last = _numbers(asked, "first", "last")
         count = await _or_denied(self._spool.release(first, last))
         if count:
             text = f"{count} records of {first} to {last} were taken out of quarantine to be sent again"
@@ -57,7 +57,7 @@ class Questions:
         return {"released": count}
 
     async def _replay(self, asked: dict[str, Any]) -> dict[str, Any]:
-        start, end = int(asked["start"]), int(asked["end"])
+        start, end = _numbers(asked, "start", "end")
         count = await _or_denied(self._spool.recall(start, end))
         if count:
             self._station.event(EventKind.REPLAY, f"{count} stored records are sent again")
@@ -77,7 +77,7 @@ class Questions:
         }
 
     async def _rows(self, asked: dict[str, Any]) -> dict[str, Any]:
-        after, start, end = int(asked["after"]), int(asked["start"]), int(asked["end"])
+        after, start, end = _numbers(asked, "after", "start", "end")
         found = await _or_denied(self._spool.do(lambda file: file.rows(after, ROWS, start, end)))
         return {
             "rows": [
@@ -90,6 +90,14 @@ class Questions:
 def row_of(seq: int, at: int, reason: str, line: bytes | None) -> dict[str, Any]:
     """Give a row of the quarantine as a JSON object; `line` is None where the record itself is lost."""
     return {"seq": seq, "at_ns": at, "reason": reason, "line": line.decode(errors="replace") if line else None}
+
+
+def _numbers(asked: dict[str, Any], *keys: str) -> list[int]:
+    """Give the whole numbers of a question; Denied where one is missing or is none."""
+    try:
+        return [int(asked[key]) for key in keys]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise Denied(f"not understood: this question has the whole numbers {', '.join(keys)}") from error
 
 
 async def _or_denied(work: Awaitable[Any]) -> Any:  # noqa: ANN401  # any result of the spool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daq.config import ConfigError
+from daq.config import ConfigError, check_files
 from daq.road.reading import EventKind
 from daq.station.control import Denied
 from daq.station.installation import load_station
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daq.config import SpoolTable, StationConfig
-    from daq.station.parts import Parts
     from daq.station.records import Station
     from daq.station.supervision import Kept, Supervisor
-    from drivers.links import Wires
+    from drivers.instrument import Link
 
 
 class Service(Protocol):
@@ -26,11 +25,12 @@ class Service(Protocol):
     config: StationConfig
     station: Station
     supervisor: Supervisor
-    wires: Wires
-    parts: Parts
 
     def follow(self, name: str, before: Kept | None = None) -> None:
         """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended."""
+
+    async def give_back(self, name: str, link: Link[Any]) -> None:
+        """Let another instrument have the wire of this one."""
 
     def take_over_spool(self, table: SpoolTable) -> None:
         """Keep other limits from now on."""
@@ -66,14 +66,17 @@ class Reloading:
 
     async def _apply(self, new: StationConfig) -> list[str]:
         service, old = self._service, self._service.config
-        if new.station != old.station or new.spool.path != old.spool.path:
-            raise ConfigError(["another station name or spool file needs a restart: systemctl restart daq"])
-        removed = [name for name in old.instruments if name not in new.instruments]
-        changed = [n for n, table in new.instruments.items() if n in old.instruments and table != old.instruments[n]]
-        added = [name for name in new.instruments if name not in old.instruments]
+        if fixed := [key for key, one, other in _fixed(old, new) if one != other]:
+            keys = ", ".join(fixed)
+            raise ConfigError([f"{self._path}: {keys}: another value needs a restart: systemctl restart daq"])
+        followed = list(service.supervisor.followers)
+        removed = [name for name in followed if name not in new.instruments]
+        changed = [n for n, table in new.instruments.items() if n in followed and table != old.instruments.get(n)]
+        added = [name for name in new.instruments if name not in followed]
         gone = {kept.name: kept for kept in await service.supervisor.remove([*removed, *changed])}
         for kept in gone.values():
-            await self._give_back(kept)
+            if kept.follower is not None:
+                await service.give_back(kept.name, kept.follower.instrument.link)
         service.config = new
         for name in (*changed, *added):
             service.follow(name, before=gone.get(name))
@@ -88,15 +91,18 @@ class Reloading:
         service.station.event(EventKind.RELOAD, ", ".join(changes) or "nothing has changed")
         return changes
 
-    async def _give_back(self, kept: Kept) -> None:
-        """Let another instrument have the wire; a link that cannot be closed costs the others nothing."""
-        if kept.follower is not None:
-            link = kept.follower.instrument.link
-            await self._service.parts[f"the link of {kept.name}"].once(lambda: self._service.wires.give_back(link))
+
+def _fixed(old: StationConfig, new: StationConfig) -> list[tuple[str, object, object]]:
+    """Give what a running station cannot change: key, old value, new value."""
+    return [
+        ("station", old.station, new.station),
+        ("[spool] path", old.spool.path, new.spool.path),
+        ("[spool] ballast", old.spool.ballast, new.spool.ballast),
+    ]
 
 
 def _read(path: Path) -> StationConfig:
     """Read and check everything that can be known before it is used; in a thread, for it may take a while."""
     config = load_station(path)
-    config.broker.password()
+    check_files(path, config)
     return config

@@ -30,12 +30,13 @@ from daq.station.supervision import Supervisor
 from drivers.links import Wires
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
     from daq.config import SpoolTable, StationConfig
     from daq.host.clock import Clock
     from daq.station.supervision import Kept
+    from drivers.instrument import Link
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ HEALTH = 60.0
 """Seconds between two records of the station's health."""
 STUCK = 20.0
 """Seconds without progress after which systemd's watchdog is no longer notified."""
+CLOSE_WITHIN = 5.0
+"""Seconds that a reload waits for the link of an instrument to close."""
 LONG_PAUSE = 0.5
 """Seconds between two runs of a station above which the pause becomes an event."""
 
@@ -75,6 +78,7 @@ class StationService:
         self._look = self.parts["status"].guarded(self.monitor.status, {})
         self._tasks: set[asyncio.Task[None]] = set()
         self._publishing: asyncio.Task[None] | None = None
+        self._republishing = asyncio.Lock()
         self._waiting_readings = 0
         Announcements(self.station, self.spool, self.publisher)
         for name in config.instruments:
@@ -86,12 +90,23 @@ class StationService:
 
         def make() -> Follower:
             instrument = instrument_of(name, table, self.wires)
-            follower = Follower(self.station, instrument, table.period, table.simulated)
-            if before is not None and before.follower is not None:
-                follower.resume_from = before.follower.resume_from
+            try:
+                follower = Follower(self.station, instrument, table.period, table.simulated)
+            except Exception:  # told by the keeper of the follower
+                self._start_once(f"the link of {name}", lambda: self.give_back(name, instrument.link))
+                raise
+            if before is not None:
+                follower.resume_from = before.resume_from
             return follower
 
         self.supervisor.add_made(name, make, table.period)
+
+    async def give_back(self, name: str, link: Link[Any]) -> None:
+        """Let another instrument have the wire of this one; a link that does not close costs the others nothing."""
+        part = self.parts[f"the link of {name}"]
+        closing = asyncio.ensure_future(part.once(lambda: self.wires.give_back(link)))
+        if not await wait(self.clock, [closing], CLOSE_WITHIN):
+            log.critical("the link of %s cannot be closed, and is left alone", name)
 
     def status(self) -> dict[str, Any]:
         """Give the status of the station, as published and as `daq status` shows it, with what went wrong in its parts.
@@ -152,7 +167,11 @@ class StationService:
 
     def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Start a part and its keeper."""
-        task = asyncio.create_task(self.parts[name].keep(work), name=name)
+        return self._start_once(name, lambda: self.parts[name].keep(work))
+
+    def _start_once(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Start what ends with the service at the latest."""
+        task = asyncio.create_task(work(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -205,10 +224,11 @@ class StationService:
 
     async def restart_publishing(self) -> None:
         """Begin a new connection, to the broker that the config names now."""
-        if self._publishing is not None:
-            self._publishing.cancel()
-            await wait(self.clock, [self._publishing], STUCK)
-            self._publishing = self._start("publisher", self._publish)
+        async with self._republishing:  # a reload and the watchdog may ask at once: there is one publisher
+            if self._publishing is not None:
+                self._publishing.cancel()
+                await wait(self.clock, [self._publishing], STUCK)
+                self._publishing = self._start("publisher", self._publish)
 
     def take_over_spool(self, table: SpoolTable) -> None:
         """Keep other limits from now on."""

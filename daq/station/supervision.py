@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daq.host.clock import wait
+from daq.host.clock import first_tick, utc_ns_at, wait
 from daq.road.reading import EventKind
 from daq.station.clock_watch import watch_clock
 from daq.station.missed import Missed
@@ -27,6 +27,8 @@ LAST_ANSWER = 2.0
 """Seconds to wait for the answer that a follower expects when it is to end."""
 STUCK = 8.0
 """Seconds after which a follower that was told to end, and does not, makes the watchdog start the station again."""
+SAME_TICK = 1e-3
+"""Part of a period by which two instants of one tick may differ: the wall clock is corrected in small steps."""
 STARTED_AGAIN = "it failed and was started again"
 
 
@@ -39,7 +41,7 @@ class Kept:
     period: float
     failures: Failures
     since: float
-    """Monotonic instant from which it was to be read."""
+    """Monotonic instant from which it was to be read, and has had no follower that accounts for its ticks."""
     follower: Follower | None = None
     ended: bool = False
     """It is in the config no more, or the station stops: nothing is started again."""
@@ -110,6 +112,11 @@ class Kept:
         return self.follower.last_at if self.follower is not None else None
 
     @property
+    def resume_from(self) -> float | None:
+        """Give the monotonic instant of the first tick that is not accounted for; None where that is unknown."""
+        return self.follower.resume_from if self.follower is not None else self.since
+
+    @property
     def stuck(self) -> float:
         """Monotonic instant from which the whole station counts as stuck because of it."""
         return self.told_to_end + STUCK
@@ -178,7 +185,7 @@ class Supervisor:
 
     async def remove(self, names: Iterable[str]) -> list[Kept]:
         """Stop following these; answers that are expected are still taken. Gives what was known of them."""
-        gone = [self.followers[name] for name in names]
+        gone = [self.followers[name] for name in names if name in self.followers]
         await self._end(gone, "it was taken out of the config, or changed there")
         for kept in gone:
             if self.followers.get(kept.name) is kept:
@@ -202,7 +209,8 @@ class Supervisor:
         try:
             follower = kept.make()
             if kept.trouble:
-                self._account_unmade(kept, follower.account)
+                begin = kept.since if follower.resume_from is None else follower.resume_from
+                follower.resume_from = self._account_unmade(kept, follower.account, begin)
         except Exception as error:  # noqa: BLE001  # the keeper of this instrument: told, counted, shown, tried again
             self._failed(kept, error)
             return False
@@ -234,7 +242,7 @@ class Supervisor:
                 kept.failures.last = f"no progress, {kept.hung_for:.0f} s later than the slowest reading can take"
                 kept.failures.next_pause()
                 self._tell(kept, kept.failures.last)
-        elif error is not None and not isinstance(error, Exception | asyncio.CancelledError):
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
             raise error  # the interpreter is to end
         else:
             self._failed(kept, error or RuntimeError("it has ended by itself"))
@@ -259,12 +267,14 @@ class Supervisor:
         await wait(self._clock, [going], kept.failures.pause)
         going.cancel()
 
-    def _account_unmade(self, kept: Kept, account: Missed) -> None:
-        """Count what was due while there was no follower."""
-        now = self._clock.monotonic()
-        passed = math.floor((now - kept.since) / kept.period) if kept.period else 0
-        since = self._clock.utc_ns() - round((now - kept.since) * 1e9)
-        account.passed(passed, since, kept.trouble)
+    def _account_unmade(self, kept: Kept, account: Missed, begin: float) -> float | None:
+        """Count the ticks from `begin` on at which there was no follower; gives the next one, None without a grid."""
+        if not kept.period:
+            return None
+        tick = first_tick(self._clock, kept.period)
+        passed = math.floor((tick - begin) / kept.period + SAME_TICK)
+        account.passed(passed, utc_ns_at(self._clock, tick - passed * kept.period), kept.trouble)
+        return tick
 
     # -- watching all
 
@@ -318,4 +328,5 @@ class Supervisor:
                 log.critical("%s: cannot be ended, and is left alone", ", ".join(hanging))
         for kept in gone:
             if kept.follower is None and kept.trouble:
-                self._account_unmade(kept, Missed(self._station, kept.name, 1))
+                account = Missed(self._station, kept.name, 1)
+                kept.since = self._account_unmade(kept, account, kept.since) or self._clock.monotonic()

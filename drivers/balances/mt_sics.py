@@ -39,21 +39,22 @@ def mt_sics(*, unit: Literal["g", "mg", "kg"] = "g", wait_for_stability: bool = 
 
 def serial(raw: bytes) -> str:
     """Read `I4 A "B123456789"`."""
-    match decode.line(raw).split(" "):
-        case ["I4", "A", number] if number != '""':  # an empty number would identify any balance
-            return decode.quoted(number)
-        case ["I4", "I"]:
-            raise Unreadable("the balance is busy and does not give its serial number now (I4 I)", raw)
-        case _:
-            raise Unreadable('no serial number: expected I4 A "…"', raw)
+    reply = decode.line(raw)
+    if reply == "I4 I":
+        raise Unreadable("the balance is busy and does not give its serial number now (I4 I)", raw)
+    found = re.fullmatch(r'I4 A "([^"]+)"', reply)  # an empty number would identify any balance
+    if found is None:
+        raise Unreadable('no serial number: expected I4 A "…"', raw)
+    return found[1]
 
 
 def about(raw: bytes, *, name: str) -> None:
     """Accept `I2 A "XS205DU Excellence 220.0000 g"` or `I3 A "3.10 10.28.0.493.142"`.
 
-    Also `I2 I` of a busy balance, and ES of one that does not know the command: both came in time.
+    Also `I2 I` of a busy balance, and ES of one that does not know the command: they came in time. What stands in the
+    quotation marks is not looked at; by the manual it may be in any 8-bit character.
     """
-    if re.fullmatch(rf'{name} (?:A(?: "[^"]*")+|I)|ES', decode.line(raw)) is None:
+    if re.fullmatch(rf'(?:{name} (?:A "[^\r\n]*"|[IL])|E[SLT])\r\n'.encode(), raw) is None:
         raise Unreadable(f'no answer to {name}: expected {name} A "…"', raw)
 
 

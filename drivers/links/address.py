@@ -67,6 +67,8 @@ def parse(text: str, default_port: int | None = None) -> Address:
     ValueError says what would be right.
     """
     text = text.strip()
+    if not text.isprintable():
+        raise ValueError(f"{text!r} is no address: it has characters that cannot be printed; {HELP}")
     if text.startswith("/"):
         return Serial(text)
     scheme, separator, rest = text.partition(":")

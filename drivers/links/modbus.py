@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from drivers.errors import InstrumentError, Lost, Silent, Unreadable
 from drivers.links.control_counts import ControlCounts
 from drivers.links.modbus_ears import RtuEar, TcpEar
-from drivers.links.modbus_frames import Frame, Refused, RtuFrame, TcpFrame
+from drivers.links.modbus_frames import Frame, Refused, RtuFrame, TcpFrame, is_refusal
 from drivers.links.open_questions import OpenQuestions
 from drivers.links.place import SHORT_QUIET, Place
 
@@ -160,6 +160,9 @@ class ModbusUnit:
         self._overheard += 1
         if self._questions.recognise(form, now):
             return True
+        if self._bus.rtu and is_refusal(form) and (late := self._questions.oldest(now)) is not None:
+            self._questions.measure(late, now)  # it refuses one of the open questions
+            return True
         if self._bus.rtu:
             self._questions.note_surplus(form, now)
         return False
@@ -202,6 +205,11 @@ class ModbusUnit:
             except Refused as refusal:
                 if not refusal.of_the_unit:
                     raise
+                # Nothing in it shows which question it refuses. If it was the one before, which went out so long ago,
+                # the answer to this one comes within the same time.
+                now = time.monotonic()
+                self._not_before = now + self._within + self._questions.quiet(now) + _GARBAGE_GAP
+                await self._wait_until_quiet()
             else:
                 self._counts.note(question, answered=True)
             if self._overheard == overheard:  # alone: no late answer came beside it
@@ -230,7 +238,8 @@ class ModbusUnit:
             answer = await wire.ask(place, frame.next, frame.measure, within, _GARBAGE_GAP)
             answered = True
         except Refused as refusal:
-            answered = True  # in time: nothing of it can come late
+            # In time: nothing of it can come late, unless this was the refusal of an earlier question.
+            answered = not (self._bus.rtu and questions.any(time.monotonic()))
             place.failing = not refusal.of_the_unit
             raise self._with_name(refusal, within) from None
         except InstrumentError as error:

@@ -97,7 +97,10 @@ class TcpFrame:
         """Find the answer of this number; a late answer to an earlier question is skipped."""
         while len(buffer) > _HEADER + 1:
             if buffer[:2] == self._number and buffer[2 : _HEADER + 2] == self._start:
-                return self._length if len(buffer) >= self._length else 0
+                if len(buffer) < self._length:
+                    return 0
+                self._leave_out_late_answers(buffer)
+                return self._length
             length = self.length_of(buffer)
             if length is None:
                 raise Unreadable("no frame of Modbus TCP", bytes(buffer))
@@ -110,12 +113,22 @@ class TcpFrame:
         return 0
 
     @staticmethod
-    def length_of(buffer: bytearray) -> int | None:
-        """Give the length of the frame in front, 0 while its header is not whole, None where it can be none."""
-        if len(buffer) <= _HEADER + 1:
+    def length_of(buffer: bytearray, at: int = 0) -> int | None:
+        """Give the length of a frame there, 0 while its header is not whole, None where it can be none."""
+        if len(buffer) - at <= _HEADER + 1:
             return 0
-        length = 6 + int.from_bytes(buffer[4:6], "big")
-        return None if buffer[2:4] != b"\0\0" or not _HEADER + 2 <= length <= 260 else length
+        length = 6 + int.from_bytes(buffer[at + 4 : at + 6], "big")
+        return None if buffer[at + 2 : at + 4] != b"\0\0" or not _HEADER + 2 <= length <= 260 else length
+
+    def _leave_out_late_answers(self, buffer: bytearray) -> None:
+        """Take whole frames away that came right behind the answer and have the number of another question."""
+        end = self._length
+        while buffer[end : end + 2] != self._number:
+            length = self.length_of(buffer, end)
+            if not length or len(buffer) < end + length:
+                return
+            self._overheard(buffer[end + 6], int.from_bytes(buffer[end : end + 2], "big"), length)
+            del buffer[end : end + length]
 
     def payload(self, answer: bytes) -> bytes:
         """Give what follows the header, the function and the number of bytes."""
@@ -192,7 +205,8 @@ class RtuFrame:
             return 0
         length = frame_in_front(buffer, at)
         if not length:
-            if len(buffer) - at > 2 and len(buffer) - at >= _rtu_length(buffer, at):
+            foreign = at > skip and frame_may_follow(buffer, skip)  # the late one of another unit, not whole yet
+            if not foreign and len(buffer) - at > 2 and len(buffer) - at >= _rtu_length(buffer, at):
                 raise Unreadable("the checksum is wrong", bytes(buffer))
             return 0
         if at > skip:
@@ -258,6 +272,11 @@ def _rtu_length(buffer: bytearray, at: int) -> int:
     if function & 0x7F not in {3, 4}:
         return 0
     return _SMALLEST_RTU if function & 0x80 else _SMALLEST_RTU + buffer[at + 2]
+
+
+def is_refusal(form: Form) -> bool:
+    """Whether a frame of this form, on RTU, refuses a question; of which one nothing in it shows."""
+    return isinstance(form, tuple) and bool(form[0] & 0x80)
 
 
 def _refusal(unit: int, function: int, reply: bytes) -> Unreadable:

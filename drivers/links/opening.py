@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import termios
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ async def open_tcp(host: str, port: int, name: str, within: float) -> Connection
     """Connect; Lost where the connection is refused or takes longer than `within` seconds."""
     try:
         async with asyncio.timeout(within):
-            return Connection(await _connect(host, port), name)
+            return Connection(await _connect(host, port, time.monotonic() + within), name)
     except TimeoutError:
         raise Lost(f"{name}: no connection within {within:g} s") from None
     except UnicodeError as error:
@@ -39,11 +40,12 @@ async def open_tcp(host: str, port: int, name: str, within: float) -> Connection
         raise Lost(f"{name}: {_why_not(error)}") from None
 
 
-async def _connect(host: str, port: int) -> socket.socket:
+async def _connect(host: str, port: int, deadline: float) -> socket.socket:
+    """Try one address after the other: one that does not answer leaves the others their part of the time."""
     loop = asyncio.get_running_loop()
     found = await look_up(host, port)
     failure: OSError = OSError("unknown host")
-    for family, kind, protocol, _, address in found:
+    for place, (family, kind, protocol, _, address) in enumerate(found):
         wire = socket.socket(family, kind, protocol)
         try:
             wire.setblocking(False)
@@ -55,7 +57,9 @@ async def _connect(host: str, port: int) -> socket.socket:
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-            await loop.sock_connect(wire, address)
+            part = (deadline - time.monotonic()) / (len(found) - place)
+            async with asyncio.timeout(part):
+                await loop.sock_connect(wire, address)
         except OSError as error:
             wire.close()
             failure = error

@@ -64,6 +64,10 @@ class TextEar:
         return found
 
 
+LATENESS_KEPT = 30.0
+"""Seconds after an answer that did not come in time in which no short quiet is enough."""
+
+
 class StreamLink:
     """One instrument on a wire of its own, or with others on one line, each with its address in its commands.
 
@@ -91,6 +95,7 @@ class StreamLink:
         self._echo = echo
         self._settle_first = settle_first
         self._within = 0.0
+        self._silent_at = -LATENESS_KEPT
         self._doubts = 0
         """Answers that could not be read since control questions were answered."""
         self._place = place
@@ -159,7 +164,8 @@ class StreamLink:
             self._questions.measure(late, answered)
         self._questions.add(query.command, sent, query.end)
         quiet = self._questions.quiet(answered)
-        if self._place.provable:
+        # Where answers were late lately, a gateway may even let one overtake another: then only time helps.
+        if self._place.provable and answered - self._silent_at > LATENESS_KEPT:
             self._doubts += 1
             # One that talks by itself is quiet, too, between two of its lines.
             talks = self._doubts > 1 or answered - self._wire.last_stray < TALK_GAP
@@ -206,6 +212,7 @@ class StreamLink:
             answer = await self._wire.ask(place, lambda: query.command, measure, within, quiet)
             answered = True
         except Silent as error:
+            self._silent_at = time.monotonic()
             raise Silent(f"{error}{questions.said(within, time.monotonic())}") from None
         finally:
             self._ear.end = query.end

@@ -30,30 +30,32 @@ class Turn:
 
     While any user answers, those of whom that is not known come after it, and then the failing ones; what fails uses
     about `SHARE` of the time. When that has been left to the others for long, it is used before them all the same, or a
-    busy wire would never find out that somebody answers again.
+    busy wire would never find out that somebody answers again. Among the failing ones, one that has failed only once
+    since it answered comes first. Time that nobody else could have used is owed to nobody.
     """
 
     def __init__(self) -> None:
         self._holder: User | None = None
         self._began = 0.0
         self._answering: set[User] = set()
+        self._failed_once: set[User] = set()
         self._first: _Row = deque()
+        self._once_failed: _Row = deque()
         self._unknown: _Row = deque()
         self._failing: _Row = deque()
         self._paid_until = 0.0
         self._rested_at = 0.0
         self._overdue_at = 0.0
+        self._neglected_since = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def of(self, user: User, *, asks: bool = True) -> AsyncIterator[None]:
         """Wait for the turn of this user, and give it to the next one at the end; `asks`: it counts for its share."""
-        row = self._first
-        if asks and user.failing is not False:
-            row = self._failing if user.failing else self._unknown
-        nobody_waits = not (self._first or self._unknown or self._failing)
+        row = self._row(user) if asks else self._first
+        nobody_waits = not (self._first or self._others())
         if self._holder is None and nobody_waits and (row is self._first or not self._resting()):
-            self._take(user)
+            self._take(user, row)
         else:
             await self._wait(user, row)
         try:
@@ -71,10 +73,24 @@ class Turn:
     def leave(self, user: User) -> None:
         """Forget one that uses the wire no more."""
         self._answering.discard(user)
+        self._failed_once.discard(user)
         self._hand_on()
+
+    def _row(self, user: User) -> _Row:
+        if user.failing is False:
+            return self._first
+        if user in self._failed_once:
+            return self._once_failed
+        return self._failing if user.failing else self._unknown
+
+    def _others(self) -> _Row:
+        """Give the row of those that come after the answering ones."""
+        return self._once_failed or self._unknown or self._failing
 
     async def _wait(self, user: User, row: _Row) -> None:
         place = (user, asyncio.get_running_loop().create_future())
+        if row is not self._first and not self._others():
+            self._neglected_since = time.monotonic()
         row.append(place)
         self._hand_on()
         try:
@@ -87,19 +103,27 @@ class Turn:
             self._hand_on()
             raise
 
-    def _take(self, user: User) -> None:
+    def _take(self, user: User, row: _Row) -> None:
         self._holder = user
         self._began = time.monotonic()
+        if row is not self._first:
+            self._neglected_since = self._began
 
     def _count(self, user: User) -> None:
         now = time.monotonic()
         if user.failing is False:
             self._answering.add(user)
+            self._failed_once.discard(user)
             return
-        self._answering.discard(user)
+        if user in self._answering:
+            self._answering.discard(user)
+            self._failed_once.add(user)
+        else:
+            self._failed_once.discard(user)
         # One failure may follow another at once; then they wait until the others had their part of the time.
         cost = min(_LONGEST_REST, (now - self._began) / SHARE)
-        self._paid_until = max(self._paid_until, self._began) + cost
+        owed = max(self._paid_until, self._began) + cost if self._answering else now
+        self._paid_until = min(owed, now + _LONGEST_REST)
         self._rested_at = max(now, self._paid_until - cost)
         self._overdue_at = now + _PATIENCE * max(self._rested_at - now, cost)
 
@@ -111,16 +135,18 @@ class Turn:
         while self._holder is None and (row := self._next_row()) is not None:
             user, future = row.popleft()
             if not future.done():  # else it was cancelled, and its task does not know yet
-                self._take(user)
+                self._take(user, row)
                 future.set_result(None)
 
     def _next_row(self) -> _Row | None:
-        others = self._unknown or self._failing
+        others, now = self._others(), time.monotonic()
+        # However often those fail that answer otherwise: one of the others is asked now and then.
+        neglected = now >= self._neglected_since + _LONGEST_REST
         if self._first:
-            return others if others and time.monotonic() >= self._overdue_at else self._first
+            return others if others and (neglected or now >= self._overdue_at) else self._first
         if not others:
             return None
-        if not self._resting():
+        if neglected or not self._resting():
             return others
         self._set_alarm()
         return None

@@ -102,9 +102,14 @@ class VisaLink:
                 await self._wait_until_quiet()
                 self._make_way()
                 session = self._session = VisaSession(self._name, self._backend, self._open_timeout)
-                self._thread = VisaThread(self._name)
+                try:
+                    self._thread = VisaThread(self._name)
+                except RuntimeError as error:  # no thread is left
+                    raise Lost(f"{self._name}: {error}") from None
                 late = Lost(f"{self._name}: no session within {session.opens_within:g} s")
                 await self._run(session.open, session.opens_within + _MARGIN, late)
+                if self._thread is None:
+                    raise Lost(f"{self._name}: closed while it was opened")
                 self._open = True
                 self._sessions += 1
 

@@ -21,6 +21,8 @@ Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 
 SILENT_ROUNDS = 3
 """Questions in a row without one byte, after which the wire is closed and opened again: the session may be dead."""
+STILL_ANSWERS = 60.0
+"""Seconds for which an instrument that answered its last question shows that the session on its wire is alive."""
 TALK_GAP = 2.0
 """Seconds at most between two lines of an instrument that goes on talking."""
 _TALKS_FOR = 1.0
@@ -136,7 +138,12 @@ class Wire:
         try:
             async with self.turn.of(place):
                 place.sent = time.monotonic()
-                (await self._ready(place)).tell(command)
+                try:
+                    (await self._ready(place)).tell(command)
+                except Lost:
+                    if not self._closed_between():
+                        raise
+                    (await self._ready(place)).tell(command)
         finally:
             place.waiting = False
 
@@ -146,9 +153,13 @@ class Wire:
         try:
             return await self._send(place, command, measure, within)
         except Lost:
-            if self._connection is None or self._trouble or not self._connection.idle:
+            if not self._closed_between():
                 raise
         return await self._send(place, command, measure, within)  # it was closed before the question went out
+
+    def _closed_between(self) -> bool:
+        """Whether the other side closed the connection, and no question was on its way."""
+        return self._connection is not None and not self._trouble and self._connection.idle
 
     async def _send(
         self, place: Place, command: Callable[[], bytes], measure: Measure, within: float
@@ -201,6 +212,9 @@ class Wire:
                 raise Lost(f"{self.name}: {connection.lost}")
             await self._open_anew(time.monotonic())
             connection = self._connection or connection
+            if place not in self._users:  # released while it was opened
+                self.leave(place)
+                raise Lost(f"{self.name}: closed while it was opened")
         if place.opening != self._opening:
             if place.opening < self._same_since:
                 raise Lost(f"{self.name}: opened anew since; who answers must be asked again")
@@ -242,7 +256,10 @@ class Wire:
         self.turn.charge(quiet)
 
     def _count_silence(self, connection: Connection, arrivals: int) -> None:
-        if connection.arrivals != arrivals:
+        # While another instrument answers the session is not dead: opening it anew might cost that one a reading.
+        now = time.monotonic()
+        served = any(user.failing is False and now - user.sent < STILL_ANSWERS for user in self._users)
+        if served or connection.arrivals != arrivals:
             self._silent = (0, connection.arrivals)
             return
         rounds, since = self._silent

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +42,9 @@ class Wires:
 
     def __init__(self) -> None:
         self._shared: dict[object, _Shared] = {}
+        self._ports: dict[str, str] = {}
+        """Keys of serial ports by the device that their name led to at `_looked_at`."""
+        self._looked_at = -math.inf
         self._units: set[tuple[object, int]] = set()
         self._visa: set[str] = set()
         self._links: dict[Link[Any], tuple[object, int | None]] = {}
@@ -70,12 +75,13 @@ class Wires:
             link: Link[Any] = self._visa_link(where, driver, visa_backend, connect_timeout)
         else:
             key = self._key(where)
+            number = None if speech == "text" else self._free_unit(key, where, unit)
             shared = self._share(key, where, speech, line or driver.serial_line, connect_timeout, echo=echo)
             # An instrument without identity could still send the answer to a question of an earlier process.
             settle_first = driver.identity is None
             settle = driver.settle
             short_quiet = max(SHORT_QUIET, 3.5 * (line or driver.serial_line).seconds_per_character)
-            if shared.bus is None:
+            if shared.bus is None or number is None:
                 link = StreamLink(
                     shared.wire,
                     Place(
@@ -89,7 +95,7 @@ class Wires:
                     controls=frozenset(query.command for query in _controls(driver) if isinstance(query, Text)),
                 )
             else:
-                number = self._unit(key, where, unit)
+                self._units.add((key, number))
                 link = ModbusUnit(shared.bus, number, settle, settle_first=settle_first, short_quiet=short_quiet)
         self._links[link] = (key, number)
         return link
@@ -123,8 +129,24 @@ class Wires:
             return where.path
         # Two names are one wire if they are the same port now; when the wire was made, they may have been two ports.
         port = os.path.realpath(where.path)
-        ports = (one for one in self._shared if isinstance(one, str))
-        return next((one for one in ports if os.path.realpath(one) == port), where.path)
+        if not self._leads_to(port):
+            self._look_at_ports()
+        if self._leads_to(port):
+            return self._ports[port]
+        self._ports[port] = where.path
+        return where.path
+
+    def _leads_to(self, port: str) -> bool:
+        key = self._ports.get(port)
+        return key is not None and key in self._shared and os.path.realpath(key) == port
+
+    def _look_at_ports(self) -> None:
+        # At most once a second: for each of hundreds of ports at the start it would hold the loop for seconds.
+        if (now := time.monotonic()) - self._looked_at < 1.0:
+            return
+        self._looked_at = now
+        names = [one for one in self._shared if isinstance(one, str)]
+        self._ports = {os.path.realpath(one): one for one in reversed(names)}
 
     def _share(
         self,
@@ -150,12 +172,11 @@ class Wires:
             raise ValueError(f"{where}: instruments on one line need one setting, here are {both}")
         return known
 
-    def _unit(self, key: object, where: Serial | Tcp | RtuTcp, unit: int | None) -> int:
+    def _free_unit(self, key: object, where: Serial | Tcp | RtuTcp, unit: int | None) -> int:
         if unit is None or not 0 <= unit <= 255:
             raise ValueError(f"{where}: Modbus needs the unit address of the instrument, unit = 1 to 247")
         if (key, unit) in self._units:
             raise ValueError(f"{where}: unit {unit} belongs to another instrument already")
-        self._units.add((key, unit))
         return unit
 
 

@@ -63,7 +63,7 @@ def serial(raw: bytes, *, address: int) -> str:
 
 def version(raw: bytes, *, address: int) -> None:
     """Accept `*0001VR=H1.00`."""
-    if re.fullmatch(r"[!-~]{1,20}", _value(raw, address, "VR=")) is None:
+    if not _value(raw, address, "VR=").strip():
         raise Unreadable("no version of the firmware", raw)
 
 

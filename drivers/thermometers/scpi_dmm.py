@@ -2,7 +2,8 @@
 
 Source: SCPI-1999, volume 2 ([SENSe:]FUNCtion, READ?; SYSTem:VERSion?, which every SCPI instrument must know), volume 1,
 7.2.1 (overload 9.9E37, not-a-number 9.91E37); IEEE 488.2 (*IDN?, answers of a compound question joined by ";");
-Keysight 34420A user's guide p. 96 (SYSTem:VERSion? answers YYYY.V) and p. 202 (a reading is SD.DDDDDDDDESDD).
+Keysight 34420A user's guide p. 96 (SYSTem:VERSion? answers YYYY.V) and p. 202 (a reading is SD.DDDDDDDDESDD; on RS-232
+CR stands before the LF); Keithley 2700 user's manual p. 306 (a blank behind the ";" of a compound answer).
 """
 
 from __future__ import annotations
@@ -46,9 +47,13 @@ def scpi_dmm(*, slowest_s: Seconds = 10, digits: Digits = "fixed") -> Driver[Tex
     )
 
 
+def _line(raw: bytes) -> str:
+    return decode.line(raw, b"\r\n" if raw.endswith(b"\r\n") else b"\n")
+
+
 def serial(raw: bytes) -> str:
     """Read the third field of `Keysight Technologies,34465A,MY59012345,A.02.16-…`."""
-    match decode.line(raw, b"\n").split(","):
+    match _line(raw).split(","):
         case [_, _, number, _] if number.strip():
             return number.strip()
         case _:
@@ -57,13 +62,13 @@ def serial(raw: bytes) -> str:
 
 def version(raw: bytes) -> None:
     """Accept the year and number of a version of SCPI, as in `1994.0`."""
-    if re.fullmatch(r"[12]\d{3}\.\d", decode.line(raw, b"\n")) is None:
+    if re.fullmatch(r"[12]\d{3}\.\d", _line(raw)) is None:
         raise Unreadable("no version of SCPI", raw)
 
 
 def resistance(raw: bytes, *, digits: Digits) -> tuple[Sample]:
     """Read `+1.07793500E+02;"FRES"`; 9.9E37 is the overload of SCPI, 9.91E37 no value."""
-    match decode.line(raw, b"\n").split(";"):
+    match re.split("; ?", _line(raw)):
         case [value, '"FRES"'] if re.fullmatch(r"[+-]?\d(\.\d{1,15})?E[+-]?\d\d", value):
             sample = decode.sample(decode.number(value), "Ohm")
         case [_, '"FRES"']:
@@ -74,6 +79,6 @@ def resistance(raw: bytes, *, digits: Digits) -> tuple[Sample]:
             raise Unreadable("no resistance with its function", raw)
     width = r"[+-]\d\.\d{8}E[+-]\d\d" if digits == "fixed" else r"[+-]?\d\.\d{1,15}E[+-]\d\d"
     if sample.value is not None and re.fullmatch(width, value) is None:
-        wanted = 'as +1.07793500E+02; other digits need the option digits = "free"'
-        raise Unreadable(f"{value} does not have the form that the manual gives, {wanted}", raw)
+        other = '; other digits need the option digits = "free"' if digits == "fixed" else ""
+        raise Unreadable(f"{value} does not have the form that the manual gives, as +1.07793500E+02{other}", raw)
     return (sample,)

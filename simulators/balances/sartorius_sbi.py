@@ -1,8 +1,9 @@
 """A Sartorius SBI balance, in lines of 16 or 22 characters.
 
 Source: Cubis MSE operating instructions p. 71 (a unit that is left blank until the weight is stable; unknown commands
-are not answered; ESC P starts and stops autoprint where that is on); labmcp-sartorius 0.1.2 (while the balance adjusts
-itself it sends only Cal.Int.); GraysonBellamy/sartoriuslib (50, 100, 200 or 400 ms a value, by filter).
+are not answered; ESC P starts and stops autoprint where that is on); ME215S p. 135 (nine characters of weight);
+labmcp-sartorius 0.1.2 (while the balance adjusts itself it sends only Cal.Int.); GraysonBellamy/sartoriuslib (50, 100,
+200 or 400 ms a value, by filter).
 """
 
 from __future__ import annotations
@@ -114,13 +115,13 @@ class SartoriusSbi(Spoken):
                 return Answer(line, {"mass": None}, states={"mass": state})
         more = UNITS[self.unit]
         digits = f"{(load - self.tare) / 10**more:.{max(0, self.decimals + more)}f}"
-        if len(digits.lstrip("-")) > 8:  # more than the field has: decimals are left out (our choice)
-            digits = digits[:9] if digits.startswith("-") else digits[:8]
+        if len(digits.lstrip("-")) > 9:  # more than the field has: decimals are left out (our choice)
+            digits = digits[:10] if digits.startswith("-") else digits[:9]
         sign = "-" if digits.startswith("-") else "+"
         stable = self.at_rest(now)
         prefix = "N     " if self.wide else ""
         return Answer(
-            f"{prefix}{sign} {digits.lstrip('-'):>8} {self.unit if stable else '':<3}\r\n".encode(),
+            f"{prefix}{sign}{digits.lstrip('-'):>9} {self.unit if stable else '':<3}\r\n".encode(),
             {"mass": digits},
             units={"mass": self.unit},
             states={} if stable else {"mass": "unstable"},

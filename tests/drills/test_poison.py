@@ -41,6 +41,7 @@ serial = "SIM0000001"
 TYPES = {
     "reading": {"value": "float", "raw": "float", "rtt_ms": "float", "text": "string", "status": "integer"},
     "event": {"text": "string", "raw_text": "string", "until": "integer", "missed": "integer"},
+    "doubt": {"kind": "string", "text": "string", "until": "integer"},
     "station": {"acquired": "integer", "uptime_s": "float", "load": "float", "head": "string"},
 }
 """What the database must say of its fields afterwards; each measurement has seq and epoch, too."""

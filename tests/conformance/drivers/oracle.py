@@ -67,6 +67,8 @@ def says(name: str, raw: bytes, options: Mapping[str, Any]) -> list[Said] | None
             places = [(4 * index, "1") for index in range(options.get("count", 1))]
             return _registers(raw, places, 4 * len(places), low_first=options.get("words") == "low first")
     end = {"milli-k": "\r", "scpi-dmm": "\n"}.get(name, "\r\n")
+    if name == "scpi-dmm" and raw.endswith(b"\r\n"):
+        end = "\r\n"
     text = raw.decode("latin-1")
     if not text.endswith(end) or any(not " " <= letter <= "~" for letter in text[: -len(end)]):
         return None
@@ -141,19 +143,22 @@ def _sbi(text: str) -> list[Said] | None:  # noqa: PLR0911  # one for each form
         return None
     words = text.split(" ")
     words = [word for word in words if word]
-    states = {"High": "OVERRANGE", "Low": "UNDERRANGE", "Cal.Int.": "INVALID", "Cal.Ext.": "INVALID", "OFF": "INVALID"}
+    states = {"High": "OVERRANGE", "H": "OVERRANGE", "Low": "UNDERRANGE", "L": "UNDERRANGE"}
+    states |= dict.fromkeys(("Cal.Int.", "Cal.Ext.", "C", "OFF", "HH", "LL", "--"), "INVALID")
     if text[:5] == "Stat " and len(words) == 2 and words[1] in states:
         return [Said(states[words[1]])]
-    if _is_error(text, words):
+    if len(text) == 14 and text[0] == " " and len(words) == 1 and words[0] in states:
+        return [Said(states[words[0]])]
+    if text in {" " * 14, "Stat" + " " * 16} or _is_error(text, words):
         return [Said("INVALID")]
     if len(text) == 20:
-        if text[:6] != "N     ":
+        if text[:6] not in {"N     ", "N1    "}:
             return None
         text = text[6:]
-    if len(text) != 14 or text[0] not in "+- " or text[1] != " " or text[10] != " ":
+    if len(text) != 14 or text[0] not in "+- " or text[10] != " ":
         return None
-    value, unit = _plain(text[2:10].strip(" ")), text[11:].rstrip(" ")
-    if value is None or text[2:10].strip(" ")[0] == "-" or (unit and unit not in UNITS):
+    value, unit = _plain(text[1:10].strip(" ")), text[11:].rstrip(" ")
+    if value is None or text[1:10].strip(" ")[0] == "-" or (unit and unit not in UNITS):
         return None
     value = -value if text[0] == "-" else value
     return [Said("GOOD", value, UNITS[unit])] if unit else [Said("UNSTABLE", value, None)]
@@ -163,13 +168,14 @@ def _is_error(text: str, words: list[str]) -> bool:
     if text[:5] == "Stat ":
         words = words[1:]
     numbered = len(words) == 2 and len(words[1]) <= 3 and _integer(words[1]) is not None
-    if words[:1] == ["Err"]:
+    if words[:1] in (["Err"], ["ERR"]):
         return numbered
     return words[:1] in (["APP.ERR"], ["DIS.ERR"], ["PRT.ERR"]) and (numbered or len(words) == 1)
 
 
 def _scpi(text: str) -> list[Said] | None:
     number, _, function = text.partition(";")
+    function = function.removeprefix(" ")
     sign = number[:1] if number[:1] in {"+", "-"} else ""
     mantissa, _, exponent = number[len(sign) :].partition("E")
     power_sign = exponent[:1] if exponent[:1] in {"+", "-"} else ""

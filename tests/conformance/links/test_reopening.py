@@ -217,3 +217,87 @@ async def test_names_whose_look_up_hangs_delay_no_other(monkeypatch: pytest.Monk
 async def test_what_can_be_no_name_is_lost(host: str) -> None:
     with pytest.raises(Lost):
         await open_tcp(host, 8001, "balance", 1.0)
+
+
+@on_tcp
+async def test_a_wire_that_is_released_while_it_is_opened_again_is_left_closed(bench: Bench) -> None:
+    async def once(mouth: Mouth) -> None:
+        mouth.answer()
+        mouth.hang_up()
+
+    bench.peer.script = once
+    link: Any = bench.link()
+    await bench.read(link, 1)
+    await asyncio.sleep(0.02)
+    wire = link._wire if hasattr(link, "_wire") else link._bus.wire
+    connect = wire._connect
+
+    async def slow() -> Any:
+        await asyncio.sleep(0.05)
+        return await connect()
+
+    wire._connect = slow
+    asking = asyncio.create_task(bench.read(link, 2))
+    await asyncio.sleep(0.02)
+    await link.close()
+    with pytest.raises(Lost, match="closed while it was opened"):
+        await asking
+    assert wire._connection is None
+
+
+@pytest.mark.parametrize("bench", ["text on tcp"], indirect=True)
+async def test_a_command_without_an_answer_also_survives_a_peer_that_closes_after_each_answer(bench: Bench) -> None:
+    async def once(mouth: Mouth) -> None:
+        if mouth.number != 5:
+            mouth.answer()
+            mouth.hang_up()
+
+    bench.peer.script = once
+    link = bench.link()
+    for _ in range(3):
+        await bench.read(link, 1)
+        await link.ask(Text(b"READ 5\r\n", b""))
+        await bench.read(link, 2)
+    assert bench.peer.asked == [1, 5, 2] * 3
+
+
+@pytest.mark.parametrize("bench", ["modbus tcp", "modbus rtu over tcp"], indirect=True)
+async def test_dead_units_do_not_close_the_wire_of_one_that_answers(bench: Bench) -> None:
+    async def only_unit_1(mouth: Mouth) -> None:
+        if mouth.unit == 1:
+            mouth.answer()
+
+    bench.peer.script = only_unit_1
+    live, *dead = (bench.link(unit, settle=0.01) for unit in range(1, 6))
+    await bench.read(live, 1)
+    connection = link_connection(live)
+    for one in dead:
+        with pytest.raises(Silent):
+            await bench.read(one, 1, 0.02)
+    await bench.read(live, 2)
+    assert link_connection(live) is connection
+    assert (live.reopened, live.unasked) == (0, 0)
+
+
+async def test_an_address_that_does_not_answer_leaves_the_next_ones_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = TcpPeer(Lines())
+    await peer.start_serving()
+    deaf, waiting = socket.create_server(("127.0.0.1", 0), backlog=0), []
+    for _ in range(3):  # its queue is full: a further connection gets no answer at all
+        waiting.append(socket.socket())
+        waiting[-1].setblocking(False)
+        with suppress(BlockingIOError):
+            waiting[-1].connect(deaf.getsockname())
+
+    async def three_addresses(host: str, port: int) -> Any:
+        del host
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, deaf.getsockname()), (*kind, deaf.getsockname()), (*kind, ("127.0.0.1", port))]
+
+    monkeypatch.setattr("drivers.links.opening.look_up", three_addresses)
+    began = time.monotonic()
+    (await open_tcp("gateway", peer.port, "gateway", 0.9)).lose("done")
+    assert time.monotonic() - began < 0.8
+    for one in (deaf, *waiting):
+        one.close()
+    await peer.stop()

@@ -29,7 +29,7 @@ class Case:
     name: str
     faults: dict[str, Any] = field(default_factory=dict)
     over: float | None = None
-    within: float = 3.0
+    within: float = 6.0
     only: frozenset[str] = frozenset()
     by_driver: dict[str, dict[str, Any]] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Case:
 
     @property
     def ends(self) -> float:
-        return 3.6 if self.over is None else self.over + self.within + 0.2
+        return 7.0 if self.over is None else self.over + self.within + 0.2
 
     def concerns(self, subject: Subject) -> bool:
         """Whether a driver on a kind of wire can meet this fault."""
@@ -82,7 +82,7 @@ CASES = [
     Case("no fault"),
     *(Case(kind, {kind: 0.1}) for kind in ("lost", "cut", "garbled", "doubled", "echoed")),
     *(Case(kind, {kind: 0.1}) for kind in ("dropped", "inserted", "bit7", "framing")),
-    Case("late", {"late": 0.1, "late_s": 0.7}, within=2.0),
+    Case("late", {"late": 0.1, "late_s": 0.7}),
     Case("rubbish around text", {"rubbish": 0.1}, only=_TEXT),
     Case(
         "rubbish around every RTU frame",
@@ -92,7 +92,7 @@ CASES = [
     Case("delay in time", {"delay_s": 0.15}),
     Case("delay beyond the time-out", {"delay_s": 0.6}, hopeless=True),
     Case("delay of two periods", {"delay_s": 1.0}, hopeless=True),
-    Case("jittering delay", {"jitter_s": 0.45}, over=0.0, within=6.0),
+    Case("jittering delay", {"jitter_s": 0.42}, over=0.0, within=9.0),
     Case("single delay", {"single": [[12, 0.7]]}, over=2.2),
     Case("single long delay", {"single": [[12, 1.5]]}, over=3.0),
     Case("growing delay", {"growing_s": 0.02, "growing_most_s": 0.8}, over=0.0, within=3.5),

@@ -28,29 +28,37 @@ def test_every_number_and_text_is_bounded(name: str) -> None:
         ("modbus-singles", {"count": 0}),
         ("modbus-singles", {"count": -1}),
         ("modbus-singles", {"count": 63}),
-        ("modbus-singles", {"count": 70}),
         ("modbus-singles", {"address": -1}),
-        ("modbus-singles", {"address": 70000}),
+        ("modbus-singles", {"address": 65536}),
         ("modbus-singles", {"words": "middle first"}),
+        ("modbus-singles", {"table": "coils"}),
         ("modbus-singles", {"quantity": ""}),
+        ("modbus-singles", {"quantity": "q" * 41}),
         ("modbus-singles", {"unit": "\u00b0C"}),
         ("modbus-singles", {"unit": "a\nb"}),
         ("modbus-singles", {"no_value": [float("inf")]}),
         ("modbus-singles", {"no_value": [float("nan")]}),
+        ("modbus-singles", {"no_value": [3.41e38]}),
+        ("modbus-singles", {"no_value": [-3.41e38]}),
         ("scpi-dmm", {"slowest_s": 0}),
         ("scpi-dmm", {"slowest_s": -1}),
         ("scpi-dmm", {"slowest_s": 3601}),
         ("scpi-dmm", {"slowest_s": float("nan")}),
+        ("scpi-dmm", {"digits": "five"}),
         ("milli-k", {"range_ohm": 0}),
         ("milli-k", {"range_ohm": 500_001}),
         ("milli-k", {"wires": 2}),
         ("milli-k", {"channels": "3"}),
         ("milli-k", {"decimals": 0}),
+        ("milli-k", {"decimals": 10}),
         ("digiquartz", {"address": 0}),
         ("digiquartz", {"address": 99}),
         ("digiquartz", {"address": 123}),
+        ("digiquartz", {"decimals": 0}),
         ("digiquartz", {"decimals": 10}),
         ("mt-sics", {"unit": "lb"}),
+        ("sartorius-sbi", {"unit": "lb"}),
+        ("vaisala-ptu", {"model": "ptb210"}),
     ],
 )
 def test_out_of_bounds(name: str, wrong: dict[str, Any]) -> None:
@@ -58,16 +66,25 @@ def test_out_of_bounds(name: str, wrong: dict[str, Any]) -> None:
         validate_call(catalogue.factory(name))(**wrong)
 
 
-def test_the_borders_are_within() -> None:
-    for name, right in (
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
         ("modbus-singles", {"count": 62, "address": 65536 - 124}),
         ("modbus-singles", {"count": 1, "address": 65534, "no_value": [-9999, 3.4028234663852886e38]}),
+        ("modbus-singles", {"no_value": [-3.4028234663852886e38, 0, 1e-30]}),
+        ("modbus-singles", {"quantity": "q" * 40, "unit": "m/s2 ~"}),
+        ("modbus-singles", {"quantity": "p", "unit": "K"}),
         ("scpi-dmm", {"slowest_s": 3600}),
-        ("scpi-dmm", {"slowest_s": 0.5}),
+        ("scpi-dmm", {"slowest_s": 0.1}),
         ("digiquartz", {"address": 98}),
-        ("milli-k", {"range_ohm": 500_000}),
-    ):
-        assert validate_call(catalogue.factory(name))(**right).polls
+        ("digiquartz", {"address": 1, "decimals": 9}),
+        ("digiquartz", {"decimals": 1}),
+        ("milli-k", {"range_ohm": 500_000, "decimals": 9}),
+        ("milli-k", {"range_ohm": 1, "decimals": 1, "wires": 3}),
+    ],
+)
+def test_the_borders_are_within(name: str, right: dict[str, Any]) -> None:
+    assert validate_call(catalogue.factory(name))(**right).polls
 
 
 def test_registers_end_at_the_last_one() -> None:

@@ -12,10 +12,16 @@ NOTHING = (
     *("N/A", "n/a", "NA", "N.A.", "n.a.", "NaN", "None", "NONE", "<none>", "null", "nil", "Unknown", "(unknown)"),
     *("undefined", "unset", "not set", "not_available", "Not Available", "no serial", "no serial number"),
     *("S/N", "SN", "SN 000", "S/N: 0", "serial number"),
+    # A label may stand before each of them, and a form may be empty twice.
+    *("SN: N/A", "S/N N/A", "Serial number: unknown", "serial no. none", "No. unset", "#N/A", "SN:FFFFFFFF", "S/N-"),
+    *("N/A N/A", "N/A, N/A", "none/none", "unknown 0", "Not Applicable", "not-applicable", "No S/N", "SN: not set"),
+    # Memory that was never written, as a number.
+    *("-1", "65535", "4294967295", "SN: -1", "S/N=65535", "serial number 4294967295", "0xFFFFFFFF", "ffff"),
 )
 REAL = (
     *("0037402012", "B123456789", "21-P2460", "MY59012345", "SIM0000001", "SIM-P0004", "41234", "A1234567", "LSA12AB"),
     *("1", "321", "XE1", "N100", "0A1", "X1", "NA1", "SN1", "SN0042", "No17", "NONE7", "FFF1", "F00", "E0"),
+    *("SN-1", "SN65535", "No-1", "-12", "65536", "65534", "165535", "4294967296", "N/A1", "SN: 17", "FFF", "Error 7A"),
 )
 
 

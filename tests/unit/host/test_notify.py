@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+import pytest
+
 from daq.host import notify
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_reports_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +49,26 @@ def test_socket_that_nobody_reads_holds_nobody_up(
             systemd.recv(100)
         notify.watchdog()
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "@", "relative", "vsock:2:9", "@none\ttwo", "/", "/proc/self/mem", pytest.param("\udcff", id="no text")],
+)
+def test_odd_addresses_are_no_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setattr(notify, "_failed", "")
+    for _ in range(3):
+        notify.ready("reading")
+        notify.reloading()
+    assert len(caplog.records) == (1 if address else 0)
+
+
+def test_name_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("\0daq-test-notify")
+        monkeypatch.setenv("NOTIFY_SOCKET", "@daq-test-notify")
+        notify.stopping()
+        assert systemd.recv(100) == b"STOPPING=1"

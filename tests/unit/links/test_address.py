@@ -38,6 +38,7 @@ def test_an_address_is_read(text: str, address: Address) -> None:
     ("text", "advice"),
     [
         ("", "is no address"),
+        ("/dev/tty\0S1", "cannot be printed"),
         ("COM3", "/dev/serial/by-id"),
         ("ttyUSB0", "/dev/serial/by-id"),
         ("10.0.0.7", "tcp://host:port"),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from drivers.driver import Registers
 from drivers.errors import Unreadable
 from drivers.links.modbus_frames import RtuFrame, TcpFrame
+from tests.conformance.links.peers import crc
 
 
 def test_the_request_of_the_specification() -> None:
@@ -126,3 +127,39 @@ def test_a_late_answer_is_known_by_its_length() -> None:
     assert late == [(1, (3, 2), 7)]
     with pytest.raises(Unreadable, match="6 bytes"):
         frame.measure(bytearray(framed("01 03 06 1111 1111 1111")))
+
+
+def test_a_late_answer_right_behind_the_answer_is_left_out_and_an_answer_twice_is_not() -> None:
+    heard: list[tuple[int, int]] = []
+
+    def overheard(unit: int, form: object, length: int) -> bool:
+        assert length == 11
+        assert isinstance(form, int)
+        heard.append((unit, form))
+        return True
+
+    frame = TcpFrame(1, Registers(0, 1), overheard=overheard)
+    late = frame.next()[:2] + bytes.fromhex("0000 0005 02 03 02 1111")
+    answer = frame.next()[:2] + bytes.fromhex("0000 0005 01 03 02 2222")
+    buffer = bytearray(answer + late + late)
+    assert frame.measure(buffer) == len(answer) == len(buffer)
+    assert heard == [(2, int.from_bytes(late[:2], "big"))] * 2
+    for behind in (answer, late[:5], b"\1"):
+        buffer = bytearray(answer + behind)
+        assert frame.measure(buffer) < len(buffer), "what may be a second answer is not left out"
+
+
+def test_the_late_frame_of_another_unit_may_contain_what_looks_like_the_own_one() -> None:
+    """It comes in pieces, and its registers are the address and the function of the unit that was asked."""
+    frame = RtuFrame(1, Registers(0, 2))
+    body = bytes.fromhex("02 03 06 0103 0005 0000")
+    late = body + crc(body)
+    body = bytes.fromhex("01 03 04 0001 0002")
+    answer = body + crc(body)
+    buffer = bytearray()
+    for byte in late + answer[:-1]:
+        buffer.append(byte)
+        assert frame.measure(buffer) == 0
+    buffer.append(answer[-1])
+    assert frame.measure(buffer) == len(answer)
+    assert bytes(buffer) == answer

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import TYPE_CHECKING
 
 from drivers.links.turn import SHARE, Turn
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class User:
@@ -17,6 +22,12 @@ async def use(turn: Turn, user: User, order: list[str], seconds: float = 0.0) ->
     async with turn.of(user):
         order.append(user.name)
         await asyncio.sleep(seconds)
+
+
+async def fail(turn: Turn, user: User, seconds: float) -> None:
+    async with turn.of(user):
+        await asyncio.sleep(seconds)
+        user.failing = True
 
 
 async def test_in_the_order_in_which_they_asked() -> None:
@@ -70,3 +81,64 @@ async def test_cancelled_while_it_waits_and_in_the_moment_of_its_turn() -> None:
     await asyncio.wait([waiting, after])
     assert order == ["next", "next"]
     await asyncio.wait_for(use(turn, holder, order), 1.0)
+
+
+async def test_what_fails_while_nobody_answers_need_not_rest_when_the_first_one_answers_again() -> None:
+    """A gateway that was dead for an hour: its units would have waited for hours, one after the other."""
+    turn, users, order = Turn(), [User(str(number), failing=True) for number in range(3)], list[str]()
+    for _ in range(3):
+        for user in users:
+            await use(turn, user, order, 0.03)
+    users[0].failing = False
+    await use(turn, users[0], order)
+    await asyncio.wait_for(use(turn, users[1], order), 0.1)
+
+
+async def test_the_rest_is_bounded_when_all_but_one_fail_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.links.turn._LONGEST_REST", 0.3)
+    turn, order = Turn(), list[str]()
+    live, *dying = (User(str(number)) for number in range(21))
+    for user in (live, *dying):
+        await use(turn, user, order)
+    for user in dying:
+        await fail(turn, user, 0.01)
+    began = time.monotonic()
+    await asyncio.wait_for(use(turn, dying[0], order), 2.0)
+    assert time.monotonic() - began < 0.4
+
+
+async def test_one_that_failed_once_comes_before_those_that_never_answer() -> None:
+    turn, order = Turn(), list[str]()
+    live, other = User("live"), User("other")
+    await use(turn, live, order)
+    await use(turn, other, order)
+    await fail(turn, live, 0.0)
+    async with turn.of(other):
+        users = [User("dead", failing=True), User("new", failing=None), live]
+        waiting = [asyncio.create_task(use(turn, user, order)) for user in users]
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*waiting)
+    assert order == ["live", "other", "live", "new", "dead"]
+
+
+async def test_who_fails_now_and_then_does_not_keep_the_failing_ones_away_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("drivers.links.turn._LONGEST_REST", 0.2)
+    turn, order = Turn(), list[str]()
+    stop = asyncio.Event()
+
+    async def flapping(name: str) -> None:
+        while not stop.is_set():
+            user = User(name)
+            await use(turn, user, order)
+            await fail(turn, user, 0.005)
+            turn.leave(user)
+
+    tasks = [asyncio.create_task(flapping(name)) for name in "abcd"]
+    await asyncio.sleep(0.1)
+    try:
+        await asyncio.wait_for(use(turn, User("dead", failing=True), order), 2.0)
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)

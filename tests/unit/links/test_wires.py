@@ -120,3 +120,32 @@ def test_only_a_pseudo_terminal_is_spared_its_parity() -> None:
     assert on_this_port("/dev/ttyS9", SerialLine(4800, 7, "E")) == SerialLine(4800, 7, "E")
     os.close(slave)
     os.close(master)
+
+
+def test_what_could_not_be_linked_leaves_nothing_behind() -> None:
+    wires = Wires()
+    with pytest.raises(ValueError, match="needs the unit address"):
+        wires.link("tcp://h:1", MODBUS)
+    wires.link("tcp://h:1", TEXT)
+    with pytest.raises(ValueError, match="use two ports"):
+        wires.link("tcp://h:1", MODBUS, unit=1)
+
+
+def test_eight_hundred_serial_ports_are_linked_without_holding_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each name is resolved a few times, and not once for each of the others."""
+    real, resolved = os.path.realpath, 0
+
+    def realpath(path: str) -> str:
+        nonlocal resolved
+        resolved += 1
+        return real(path)
+
+    monkeypatch.setattr("drivers.links.wires.os.path.realpath", realpath)
+    wires = Wires()
+    for number in range(800):
+        name = tmp_path / f"usb-{number}"
+        name.symlink_to(f"/dev/ttyS{number}")
+        wires.link(str(name), TEXT)
+    assert resolved < 800 * 10

@@ -109,12 +109,15 @@ async def station(
     stop = asyncio.Event()
     task = asyncio.create_task(lab.service.run(stop))
     try:
-        while not lab.service.supervisor._running and not task.done():
-            await asyncio.sleep(0.001)  # a thread measures the disk
+        async with asyncio.timeout(10.0):
+            while not lab.service.supervisor._running and not task.done():
+                await asyncio.sleep(0.001)  # a thread measures the disk
         yield lab
     finally:
         stop.set()
+        end = clock.monotonic() + 100.0
         while not task.done():
+            assert clock.monotonic() < end, "the station does not stop"
             await clock.run_for(0.1)
             await asyncio.sleep(0.001)  # the thread of the spool writes
         await task

@@ -1,0 +1,104 @@
+"""Refusals that come late on RTU: nothing in them shows which question they refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from drivers.driver import Registers
+from drivers.errors import InstrumentError, Silent
+from tests.conformance.links.peers import crc
+
+if TYPE_CHECKING:
+    from tests.conformance.links.conftest import Bench
+    from tests.conformance.links.peers import Mouth
+
+only_rtu = pytest.mark.parametrize("bench", ["modbus rtu on pty", "modbus rtu over tcp"], indirect=True)
+TIMEOUT = 0.1
+
+
+def now_ms() -> int:
+    return round(time.monotonic() * 1000) % 2**31
+
+
+def only_two_registers(mouth: Mouth) -> bytes:
+    """Answer with the instant of the question; refuse every other number of registers."""
+    if mouth.request[5] == 2:
+        body = mouth.request[:2] + b"\4" + struct.pack(">I", now_ms())
+    else:
+        body = bytes((mouth.unit, 0x83, 2))
+    return body + crc(body)
+
+
+@only_rtu
+@pytest.mark.parametrize("delay", [0.16, 0.2])
+@pytest.mark.parametrize("settle", [0.01, 0.05])
+async def test_late_refusals_of_control_questions_prove_nothing(bench: Bench, delay: float, settle: float) -> None:
+    """The answer to the first question is lost; each later one comes while the question after it waits."""
+    asked = 0
+
+    async def late(mouth: Mouth) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            frame = only_two_registers(mouth)
+            await asyncio.sleep(delay)
+            mouth.write(frame)
+
+    bench.peer.script = late
+    link: Any = bench.link(settle=settle)
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        try:
+            value = int.from_bytes(await link.ask(Registers(0, 2, timeout=TIMEOUT)), "big")
+        except InstrumentError:
+            continue
+        assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
+
+
+@only_rtu
+async def test_a_refusal_while_another_answer_may_come_leaves_its_own_question_open(bench: Bench) -> None:
+    """The first poll is refused late, in the time of the second one, whose own answer comes in the next period."""
+    asked = 0
+
+    async def late(mouth: Mouth) -> None:
+        nonlocal asked
+        asked += 1
+        frame = only_two_registers(mouth)
+        await asyncio.sleep({1: 0.22, 2: 0.3, 3: 0.3}.get(asked, 0.0))
+        mouth.write(frame)
+
+    bench.peer.script = late
+    link: Any = bench.link(settle=0.05)
+    with pytest.raises(Silent):
+        await link.ask(Registers(0, 4, timeout=TIMEOUT))
+    with pytest.raises(InstrumentError, match="refuses"):
+        await link.ask(Registers(0, 2, timeout=TIMEOUT))
+    await asyncio.sleep(0.15)
+    for _ in range(10):
+        try:
+            value = int.from_bytes(await link.ask(Registers(0, 2, timeout=TIMEOUT)), "big")
+        except InstrumentError:
+            continue
+        assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
+        return
+    raise AssertionError("no answer any more")
+
+
+@only_rtu
+async def test_a_late_refusal_shows_how_late_answers_are(bench: Bench) -> None:
+    async def late(mouth: Mouth) -> None:
+        frame = only_two_registers(mouth)
+        await asyncio.sleep(0.2)
+        mouth.write(frame)
+
+    bench.peer.script = late
+    link: Any = bench.link(settle=0.2)
+    with pytest.raises(Silent):
+        await link.ask(Registers(0, 4, timeout=TIMEOUT))
+    await asyncio.sleep(0.2)
+    assert "answers come 0.2 s after the question" in link.lateness

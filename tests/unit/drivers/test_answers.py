@@ -1,0 +1,293 @@
+"""Answers that no golden row has: error words, busy instruments, widths, units, options; what is said of them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from drivers import catalogue
+from drivers.driver import Driver, Sample, Status
+from drivers.errors import Unreadable, WrongSetting
+from tests.drills.fuzz import with_sum
+
+
+def driver(name: str, **options: Any) -> Driver[Any]:
+    return catalogue.factory(name)(**options)
+
+
+def identity(name: str, raw: bytes, **options: Any) -> str:
+    made = driver(name, **options).identity
+    assert made is not None
+    return made.decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"ES\r\n", "ES: unknown command"),
+        (b"ET\r\n", "ET: transmission error"),
+        (b"EL\r\n", "EL: wrong parameter"),
+        (b"S L\r\n", "no weight"),
+        (b"S S     100.00 \r\n", "no weight"),
+        (b"S S     100.00 gramme\r\n", "no weight"),
+        (b"S X     100.00 g\r\n", "no weight"),
+    ],
+)
+def test_mt_sics_says_which_error_the_balance_answers(raw: bytes, said: str) -> None:
+    for waits in (False, True):
+        with pytest.raises(Unreadable, match=said) as caught:
+            driver("mt-sics", wait_for_stability=waits).polls[0].decode(raw)
+        assert caught.value.raw == raw
+
+
+def test_mt_sics_that_is_busy_does_not_tell_its_serial_number_now() -> None:
+    with pytest.raises(Unreadable, match="busy"):
+        identity("mt-sics", b"I4 I\r\n")
+    with pytest.raises(Unreadable, match="no serial number"):
+        identity("mt-sics", b'I4 B "B1"\r\n')
+    with pytest.raises(Unreadable, match="no serial number"):
+        identity("mt-sics", b'I4 A "B1" "B2"\r\n')
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"I2 I\r\n",
+        b"I2 L\r\n",
+        b"ES\r\n",
+        b"EL\r\n",
+        b"ET\r\n",
+        b'I2 A "XPR205" "220.0000 g"\r\n',
+        b'I2 A ""\r\n',
+        b'I2 A "\xb5-Waage 2.1 g"\r\n',
+    ],
+)
+def test_every_answer_in_time_to_a_control_question_of_mt_sics_is_one(raw: bytes) -> None:
+    first, second = driver("mt-sics").controls
+    first.check(raw)
+    if raw.startswith(b"I2"):
+        with pytest.raises(Unreadable, match="no answer to I3"):
+            second.check(raw)
+        with pytest.raises(Unreadable):
+            first.check(raw + raw)
+        with pytest.raises(Unreadable):
+            first.check(raw[:-1])
+
+
+@pytest.mark.parametrize(("unit", "digits"), [("g", "0.00"), ("mg", "-1.2"), ("kg", "0.12345")])
+def test_units_of_balances_are_those_of_the_config(unit: str, digits: str) -> None:
+    sample = Sample(Decimal(digits), unit)
+    assert driver("mt-sics", unit=unit).polls[0].decode(f"S S {digits:>10} {unit}\r\n".encode()) == (sample,)
+    sign, shown = ("-", digits[1:]) if digits.startswith("-") else ("+", digits)
+    line = f"N     {sign}{shown:>9} {unit:<3}\r\n".encode()
+    assert driver("sartorius-sbi", unit=unit).polls[0].decode(line) == (sample,)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("Stat     Cal.Ext.   ", Status.INVALID),
+        ("Stat       OFF", Status.INVALID),
+        ("Stat       L        ", Status.UNDERRANGE),
+        ("Stat High           ", Status.OVERRANGE),
+        ("Err 54", Status.INVALID),
+        ("   Err 054    ", Status.INVALID),
+        ("   Err 054          ", Status.INVALID),
+        ("Stat     APP.ERR    ", Status.INVALID),
+        ("Stat     DIS.ERR 012", Status.INVALID),
+        ("Stat     PRT.ERR 1  ", Status.INVALID),
+    ],
+)
+def test_sbi_words_and_errors_in_the_place_of_a_weight(line: str, status: Status) -> None:
+    assert driver("sartorius-sbi").polls[0].decode(f"{line}\r\n".encode()) == (Sample.missing(status),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Stat       High      ",  # 21 characters
+        "      High   ",
+        "      High     ",
+        "H",
+        "High          ",  # its first character is a sign or blank
+        "Stat     Hoch       ",
+        "Stat               ",
+        "             ",
+        "               ",
+        "Stat     Err 54      ",
+        "Err",
+        "Err 1234",
+        "G     +   123.56 g  ",
+        "N2    +   123.56 g  ",
+        "N     +   123.56 g ",
+        "+   123.56 g ",
+        "+   123.56 g   ",
+        "+    123.56 g  ",
+        "+   -23.56 g  ",
+        "++  123.56 g  ",
+        "              " * 300,
+    ],
+)
+def test_sbi_is_no_line_of_its_widths(line: str) -> None:
+    with pytest.raises(Unreadable):
+        driver("sartorius-sbi").polls[0].decode(f"{line}\r\n".encode())
+
+
+@pytest.mark.parametrize("shown", ["%", "/lb", "ct", "oz", "pcs"])
+def test_sbi_names_the_unit_that_is_displayed(shown: str) -> None:
+    with pytest.raises(WrongSetting, match=f"the unit '{shown}'"):
+        driver("sartorius-sbi").polls[0].decode(f"+   123.56 {shown:<3}\r\n".encode())
+
+
+def test_sbi_serial_numbers() -> None:
+    assert identity("sartorius-sbi", b"10105352\r\n") == "10105352"
+    assert identity("sartorius-sbi", b"      10105352\r\n") == "10105352", "filled up with blanks"
+    assert identity("sartorius-sbi", b"0037402012    \r\n") == "0037402012"
+    refused = (b"    123561    \r\n", b"+   123.56 g  \r\n", b"Stat       High\r\n", b"OFF\r\n", b"12 34\r\n", b"\r\n")
+    for raw in (*refused, b"1" * 21 + b"\r\n"):
+        with pytest.raises(Unreadable, match="no serial number"):
+            identity("sartorius-sbi", raw)
+
+
+def test_a_digiquartz_at_another_address() -> None:
+    made = driver("digiquartz", address=7)
+    assert made.polls[0].decode(b"*00071013.619\r\n") == (Sample(Decimal("1013.619"), "hPa"),)
+    assert identity("digiquartz", b"*0007SN=41234\r\n", address=7) == "41234"
+    made.controls[0].check(b"*0007VR=H1.00\r\n")
+    made.setup[0].check(b"*0007UN=2\r\n")
+    with pytest.raises(Unreadable, match="transducer 7"):
+        made.polls[0].decode(b"*00011013.619\r\n")
+    with pytest.raises(Unreadable, match="transducer 7"):
+        identity("digiquartz", b"*0001SN=41234\r\n", address=7)
+
+
+def test_digiquartz_answers_to_other_questions_and_without_a_value() -> None:
+    made = driver("digiquartz")
+    for check, raw, said in (
+        (made.setup[0].check, b"*0001UN=\r\n", "no unit code"),
+        (made.setup[0].check, b"*0001UN=hPa\r\n", "no unit code"),
+        (made.controls[0].check, b"*0001VR=\r\n", "no version"),
+        (made.controls[0].check, b"*0001SN=41234\r\n", r"expected \*0001VR="),
+    ):
+        with pytest.raises(Unreadable, match=said) as caught:
+            check(raw)
+        assert type(caught.value) is Unreadable
+    with pytest.raises(Unreadable, match="no serial number"):
+        identity("digiquartz", b"*0001SN=\r\n")
+    made.controls[0].check(b"*0001VR=R5.10 of 2003, NANO\r\n")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'+1.077935E+02;"FRES"\n', 'digits = "free"'),
+        (b'+1.07793500E+002;"FRES"\n', "in the form of SCPI"),
+        (b'overload;"FRES"\n', "in the form of SCPI"),
+        (b'+1.07793500E+02;"FRES";1\n', "with its function"),
+        (b"+1.07793500E+02;FRES\n", "with its function"),
+        (b'+1.07793500E+02;""\n', "with its function"),
+        (b'+1.07793500E+02;  "FRES"\n', "with its function"),
+    ],
+)
+def test_a_multimeter_that_answers_otherwise(raw: bytes, said: str) -> None:
+    with pytest.raises(Unreadable, match=said) as caught:
+        driver("scpi-dmm").polls[0].decode(raw)
+    assert not isinstance(caught.value, WrongSetting)
+
+
+@pytest.mark.parametrize("function", ["VOLT", "RES", "VOLT:AC", "TEMP"])
+def test_a_multimeter_that_measures_something_else_is_set_wrongly(function: str) -> None:
+    with pytest.raises(WrongSetting, match=function):
+        driver("scpi-dmm").polls[0].decode(f'+1.07793500E+02;"{function}"\n'.encode())
+
+
+def test_multimeters_on_a_serial_line_end_with_cr_lf() -> None:
+    made = driver("scpi-dmm")
+    made.controls[0].check(b"1994.0\r\n")
+    made.controls[0].check(b"1994.0\n")
+    assert identity("scpi-dmm", b"FLUKE,8846A,1234567,11/06/2006 D1.0\r\n") == "1234567"
+    assert identity("scpi-dmm", b"KEITHLEY INSTRUMENTS INC., MODEL 2000, 1234567, A08 /A02\n") == "1234567"
+    for raw in (b"1994.0\r\r\n", b"1994.0\r", b"+1.0\n", b"1994\n", b"0994.0\n"):
+        with pytest.raises(Unreadable):
+            made.controls[0].check(raw)
+    for raw in (b"FLUKE,8846A,1234567\n", b"FLUKE,8846A,1234567,1.0,2\n", b"FLUKE,8846A,,1.0\n"):
+        with pytest.raises(Unreadable, match="four fields"):
+            identity("scpi-dmm", raw)
+
+
+def test_digits_that_are_free() -> None:
+    decode = driver("scpi-dmm", digits="free").polls[0].decode
+    for text in ("1.077935E+02", "+1.0E-03", "-1.077935001234567E+02"):
+        assert decode(f'{text};"FRES"\n'.encode()) == (Sample(Decimal(text), "Ohm"),)
+    for text in ("1E+02", "10.7E+02", "1.E+02", "1.0779350012345678E+02", "1.0E+2", "1.0E02"):
+        with pytest.raises(Unreadable) as caught:
+            decode(f'{text};"FRES"\n'.encode())
+        assert "option" not in str(caught.value), "it is set already"
+
+
+def test_a_milli_k_says_what_is_wrong() -> None:
+    made = driver("milli-k", decimals=3)
+    assert made.polls[0].decode(b"10234.567\r") == (Sample(Decimal("10234.567"), "Ohm"),)
+    with pytest.raises(Unreadable, match=r"the option decimals \(now 3\)"):
+        made.polls[0].decode(b"100.00012\r")
+    with pytest.raises(Unreadable, match="answers 'Error: Invalid range'"):
+        made.polls[0].decode(b"Error: Invalid range\r")
+    with pytest.raises(Unreadable, match="no milliK"):
+        identity("milli-k", b"Isothermal Technology,millisKanner,21-P2593,2.01\r")
+    with pytest.raises(Unreadable, match="no milliK"):
+        identity("milli-k", b"Isothermal Technology,milliK,21-P2460\r")
+
+
+def test_a_barometer_has_one_value_and_a_transmitter_three() -> None:
+    raw = with_sum(b"P=    1033.700 hPa CS\r\n")
+    assert driver("vaisala-ptu", model="ptb330").polls[0].decode(raw) == (Sample(Decimal("1033.700"), "hPa"),)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"P=   11033.70  hPa CS\r\n",
+        b"P=    1033.700 hPa T=     22.200 'C CS\r\n",
+        b"P=    1033.700 hPa T=     22.200 'C RH=    38.300%RH CS\r\n",
+        b"P=    1033.700 hPa T=      22.20 'C RH=    38.30 %RH CS\r\n",
+        b"P=    1033.700 hPa T=     22.200 'C RH=   38.300 %RH CS\r\n",
+        b"P=    **33.700 hPa CS\r\n",
+        b"T=    1033.700 hPa CS\r\n",
+    ],
+)
+def test_a_right_checksum_is_not_enough(message: bytes) -> None:
+    with pytest.raises(Unreadable):
+        driver("vaisala-ptu").polls[0].decode(with_sum(message))
+
+
+def test_a_vaisala_in_fahrenheit_or_without_a_unit() -> None:
+    decode = driver("vaisala-ptu").polls[0].decode
+    with pytest.raises(WrongSetting, match="'F"):
+        decode(with_sum(b"P=    1033.700 hPa T=     72.200 'F RH=    38.30 %RH CS\r\n"))
+    with pytest.raises(Unreadable, match="without its unit"):
+        decode(with_sum(b"P=    1033.700 hPa T=     22.200    RH=    38.30 %RH CS\r\n"))
+
+
+def test_a_vaisala_in_run_mode_or_another_device_has_no_serial_number() -> None:
+    for raw in (b"P= 1013.2 hPa\r\n", b"Serial number  : \r\n", b"A Serial number: A1\r\n", b"Serial number: a1\r\n"):
+        with pytest.raises(Unreadable, match="stop_run = true"):
+            identity("vaisala-ptu", raw)
+    assert identity("vaisala-ptu", b"PTU300 / 2.02\r\nSerial number  : D1120003\r\nModule 1 : BARO-1\r\n") == "D1120003"
+
+
+@pytest.mark.parametrize("name", ["keller-33x", "vaisala-hmp", "modbus-singles"])
+def test_registers_more_or_less_than_asked_for_are_refused(name: str) -> None:
+    poll = driver(name).polls[0]
+    size = 2 * poll.query.count
+    poll.decode(bytes(size))
+    for other in (0, size - 2, size - 1, size + 1, size + 2):
+        with pytest.raises(Unreadable, match=f"{other} bytes where {size}"):
+            poll.decode(bytes(other))
+
+
+def test_singles_stand_in_the_order_of_their_registers() -> None:
+    made = driver("modbus-singles", count=5, words="low first", unit="K")
+    raw = bytes.fromhex("0000 3F80 0000 4000 0000 4040 0000 4080 0000 40A0")
+    assert made.polls[0].decode(raw) == tuple(Sample(Decimal(number), "K") for number in (1, 2, 3, 4, 5))

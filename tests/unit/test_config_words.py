@@ -1,0 +1,101 @@
+"""A mistake in a config is said in the words of the person who wrote it, and a file that cannot be used is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from daq.config import BridgeConfig, ConfigError, StationConfig, check_files, load, read_toml
+from daq.station.installation import load_station
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BALANCE = '[instruments.a]\ndriver = "mt-sics"\naddress = "tcp://127.0.0.1:1"\nserial = "B1"\nperiod = "1 s"\n'
+GOOD = f'station = "lab"\n{BALANCE}'
+
+
+def said(folder: Path, text: str) -> list[str]:
+    path = folder / "station.toml"
+    path.write_text(text)
+    try:
+        check_files(path, load_station(path))
+    except ConfigError as error:
+        return [one.removeprefix(f"{path}: ") for one in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace('"B1"', "12345"), "[instruments.a] serial: 12345 is not possible; write a text in quotes"),
+        (GOOD + 'unit = "x"', "[instruments.a] unit: 'x' is not possible; write a whole number without quotes"),
+        (GOOD + "unit = 1.5", "[instruments.a] unit: 1.5 is not possible; write a whole number without quotes"),
+        (GOOD + 'echo = "perhaps"', "[instruments.a] echo: 'perhaps' is not possible; write true or false"),
+        (GOOD + "options = 3", "[instruments.a] options: this is a table of keys with their values"),
+        ('station = "lab"\ninstruments = 3', "instruments: this is a table of keys with their values"),
+        ('station = "lab"\n[instruments]\na = 3', "[instruments] a: this is a table of keys with their values"),
+        ('station = "lab"\ninstruments = {}', "instruments: {} is not possible; it must not be empty"),
+        (GOOD + '[broker]\nhosts = "lab"', "[broker] hosts: write a list in brackets"),
+        (GOOD + "[broker]\nhosts = []", "[broker] hosts: [] is not possible; it must not be empty"),
+        (GOOD.replace("[instruments.a]", '[instruments."a b"]'), "[instruments] a b: 'a b' cannot be a name"),
+        (GOOD + '[spool]\npath = ""', "[spool] path: '.' is no name of a file"),
+        (GOOD + '[spool]\npath = "a\\u0000b"', "[spool] path: 'a\\x00b' is no name of a file"),
+        (GOOD + '[spool]\npath = "/"', "[spool] path: '/' is no name of a file"),
+        (GOOD + '[spool]\npath = "/proc"', '[spool] path: "/proc" is a folder; write the name of a file'),
+        (GOOD + '[broker]\npassword_file = "/proc"', '[broker] password_file: "/proc" is a folder; write the name'),
+        (GOOD + '[broker.tls]\nkey = "/etc/hostname"', "[broker] tls: key without certificate is of no use"),
+        (
+            GOOD + '[broker]\nuser = "x"\npassword_file = "/none"',
+            "[broker] password_file: /none: cannot read the secret: No such file or directory",
+        ),
+        (GOOD + '[broker.tls]\nca = "/none"', "[broker.tls] ca: /none: cannot be read: No such file or directory"),
+        ("station = " + "[" * 5_000, "no valid TOML: lists or tables lie too deep in one another"),
+    ],
+    ids=lambda text: text.partition(" is ")[0][-40:],
+)
+def test_mistake_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
+    found = said(tmp_path, text)
+    assert len(found) == 1, found
+    assert found[0].startswith(words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD + '[broker]\nhosts = ["me:hunter2@lab"]',
+        GOOD + '[broker]\nhosts = "me:hunter2@lab"',
+        'broker = "mqtt://me:hunter2@lab"\n' + GOOD,
+        'broker = ["hunter2"]\n' + GOOD,
+        GOOD + '[broker]\npassword = "hunter2"',
+        GOOD + '[broker]\nhosts = { password = "hunter2" }',
+    ],
+)
+def test_secret_at_a_wrong_place_is_not_repeated(tmp_path: Path, text: str) -> None:
+    found = said(tmp_path, text)
+    assert len(found) == 1, found
+    assert "hunter2" not in found[0]
+
+
+def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "good").write_text("x")
+    tls = f'[broker.tls]\nca = "{tmp_path}/a"\ncertificate = "{tmp_path}/good"\nkey = "{tmp_path}/c"\n'
+    found = said(tmp_path, f'{GOOD}[broker]\npassword_file = "{tmp_path}/p"\n{tls}')
+    assert [one.partition(":")[0] for one in found] == ["[broker] password_file", "[broker.tls] ca", "[broker.tls] key"]
+
+
+def test_files_of_a_bridge(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text('[influxdb]\nurl = "http://lab:8086"\ntoken_file = "/none"\n')
+    with pytest.raises(ConfigError, match=r"bridge.toml: \[influxdb\] token_file: /none: cannot read the secret"):
+        check_files(path, load(path, BridgeConfig))
+    path.write_text('[influxdb]\nurl = "http://lab:8086"\n')
+    check_files(path, load(path, BridgeConfig))
+
+
+def test_file_of_an_editor_of_windows_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "station.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert load_station(path) == load(path, StationConfig)
+    assert read_toml(path)["station"] == "lab"
