@@ -21,7 +21,7 @@ simulator = "mt-sics"
 serve = "pty"
 line = "9600 8N1"
 serial = "SIM0000001"
-period = "1 ms"
+period = "continuous"
 """
 
 
@@ -34,7 +34,7 @@ serve = "modbus-rtu"
 bus = "rs485"
 line = "19200 8N2"
 unit = {number}
-period = "1 ms"
+period = "continuous"
 """
         for number in range(1, units + 1)
     )

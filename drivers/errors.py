@@ -2,6 +2,7 @@
 
     InstrumentError
     ├── Silent        the wire is connected, but no answer came (time-out)
+    │   └── Unsettled      nothing may be asked yet: answers to earlier questions may still come
     ├── Lost          the wire is not connected (refused, unplugged, closed by the peer)
     ├── Unreadable    an answer came, but not in the form that the manual gives
     │   └── WrongSetting   it has that form, and shows another unit, function or setting than is expected
@@ -20,6 +21,10 @@ class InstrumentError(Exception):
 
 class Silent(InstrumentError):
     """No complete answer within the time-out of the query."""
+
+
+class Unsettled(Silent):
+    """Answers to earlier questions may still come, and could be taken for that of any question: nothing was asked."""
 
 
 class Lost(InstrumentError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from drivers.driver import Control, Driver, Poll, Q, Setup
-from drivers.errors import Altered, Impostor, Silent, Unreadable, WrongSetting
+from drivers.errors import Altered, Impostor, Unreadable, Unsettled, WrongSetting
 from drivers.sample import Sample, Status
 from drivers.serial_number import ANONYMOUS, identifies
 
@@ -184,6 +184,8 @@ class Instrument(Generic[Q]):
         raw = await self.link.ask(poll.query)
         answered = self.monotonic()
         asked = self.link.sent
+        if self.link.unasked != self._unasked:  # it may have been switched off and on: its unit is the factory's again
+            self._shown.clear()
         samples = self._believed(lambda answer: self._checked(poll, answer), raw)
         if self.link.unasked != self._unasked:  # another instrument may have been switched on, and this be its answer
             await self.prove()
@@ -207,7 +209,9 @@ class Instrument(Generic[Q]):
                 self._believed(control.check, await self.link.ask(control.query))
                 needed -= 1
         if needed or not controls:
-            raise Silent(f"{self.name}: answers to earlier questions may still come; it is asked again when none can")
+            raise Unsettled(
+                f"{self.name}: answers to earlier questions may still come; it is asked again when none can"
+            )
         self.link.trust()
 
     async def _identify(self) -> None:
@@ -218,6 +222,8 @@ class Instrument(Generic[Q]):
         serial = self._believed(identity.decode, await self.link.ask(identity.query))
         if not identifies(serial):
             raise Unreadable(f"{self.name}: {serial!r} is no serial number: {ANONYMOUS}")
+        if serial != self.serial:
+            self._shown.clear()
         self.serial = serial
         if self.expected_serial is not None and serial != self.expected_serial:
             await self.link.close()  # the name of the port may lead to the right one by now

@@ -139,6 +139,11 @@ def utc_ns_at(clock: Clock, instant: float) -> int:
     return ahead_ns(clock) + round(instant * NANOSECONDS)
 
 
+def elapsed(clock: Clock) -> float:
+    """Give the seconds of the monotonic clock and of all suspensions, which it does not count, together."""
+    return clock.monotonic() + clock.asleep()
+
+
 def first_tick(clock: Clock, period: float) -> float:
     """Give the next monotonic instant at which the wall clock shows a whole multiple of `period` (seconds)."""
     now = clock.monotonic()

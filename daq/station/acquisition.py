@@ -7,11 +7,12 @@ read does not cost the other polls of its instrument anything.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daq.host.clock import NANOSECONDS, STEP, ahead_ns, first_tick
+from daq.host.clock import NANOSECONDS, STEP, ahead_ns, first_tick, wait
 from daq.road.reading import EventKind, Reading, Series
 from daq.station.doubts import IDENTITY, Doubts
 from daq.station.missed import Missed
@@ -28,6 +29,8 @@ FAILURES_ALLOWED = 3
 """Failures in a row before an instrument, or one of its polls, is asked less often."""
 LONGEST_PAUSE = 30.0
 """Seconds at most between two attempts then."""
+LAST_PROOF = 1.5
+"""Seconds that a follower that ends waits for the proof of what was stored last."""
 PLUG_CHECK = 0.5
 """Seconds between two checks whether an instrument that is asked less often was plugged in again."""
 LOOK = 1.0
@@ -68,7 +71,10 @@ class Follower:
     ending: str = "the station stops"
     """Why this follower ends: text for a gap that is still open then."""
     resume_from: float | None = None
-    """Monotonic instant of the first tick that is not accounted for: of this follower, or of the one it replaces."""
+    """First tick that is not accounted for, of this follower or of the one that it replaces.
+
+    In seconds of the monotonic clock and of the suspension of the machine, which that clock does not count, together.
+    """
     asking: bool = field(default=False, init=False)
     expected_by: float = math.inf
     """Monotonic instant by which this follower must have made progress; after it, it counts as stuck."""
@@ -79,6 +85,7 @@ class Follower:
     _failures: int = field(default=0, init=False)
     _asleep: float = field(default=0.0, init=False)
     """Seconds of suspension up to `resume_from`."""
+    _asleep_known: bool = field(default=False, init=False)
     _asleep_now: float = field(default=0.0, init=False)
     """The same at the last look before a question; 0.0 where there was none."""
     _ahead: int = field(default=0, init=False)
@@ -95,7 +102,9 @@ class Follower:
         name, driver = self.instrument.name, self.instrument.driver
         self.longest_wait = 30.0 + self.period + 2 * driver.settle + _longest_round(driver)
         self.account = Missed(self.station, name, len(driver.polls))
-        self.doubts = Doubts(self.station, name)
+        identity = driver.identity
+        provable = identity is not None and not identity.disturbs
+        self.doubts = Doubts(self.station, name, provable=provable)
         for channel in driver.channels:
             self._series[channel.name] = Series(self.station.name, name, channel.name, channel.quantity, channel.unit)
 
@@ -128,9 +137,13 @@ class Follower:
                 await self._ask_continuously()
         finally:
             self.expected_by = self.station.clock.monotonic() + self.longest_wait
+            self._account_until_now()
             try:
-                await self._prove_last()
+                if self.stopping:
+                    await self._prove_last()
             finally:
+                if self.stopping:
+                    self.doubts.end()  # nobody will ask again
                 self.expected_by = math.inf
                 self.account.close(self.ending)
                 self.asking = False
@@ -144,15 +157,14 @@ class Follower:
         asleep, ahead = clock.asleep(), ahead_ns(clock)
         tick = first_tick(clock, self.period)
         self._account_until(tick, asleep)
-        self._asleep = asleep
+        self._asleep, self._asleep_known = asleep, True
         while not self.stopping:
-            self.resume_from = tick
+            self.resume_from = tick + self._asleep
             self.expected_by = tick + self.longest_wait
             if not await self._sleep_until(tick, ahead):
                 if not self._realign(tick):
                     return
                 await self._take_and_tell(tick)
-                self.resume_from = None
                 return
             drift = (self._ahead - ahead) / NANOSECONDS
             tick = await self._take_and_tell(tick)
@@ -165,15 +177,15 @@ class Follower:
         try:
             self.asking = True
             pause = await self._take()
-            self.asking = False
             await self._prove_before(tick + (self._passed(tick) + 1) * self.period)
+            self.asking = False
             if pause:
                 await self._pause(pause)
         finally:
             passed = self._passed(tick)
             self.account.passed(passed, self._utc(tick + self.period) if passed else 0)
             tick += (passed + 1) * self.period
-            self.resume_from = tick
+            self.resume_from = tick + self._asleep
         return tick
 
     def _passed(self, tick: float) -> int:
@@ -219,11 +231,25 @@ class Follower:
 
     def _account_until(self, tick: float, asleep: float) -> None:
         """Count the ticks before `tick` at which this follower, or the one that it replaces, could not ask."""
-        if self.resume_from is not None:
-            slept = asleep - self._asleep if self._asleep else 0.0
-            cause = "it was started again" if self.restarts else "its config was changed"
-            passed = math.floor((tick - self.resume_from + slept) / self.period + EXACT)
-            self.account.passed(passed, self._utc(self.resume_from - slept), cause)
+        if self.resume_from is None:
+            return
+        cause = "it was started again" if self.restarts else "its config was changed"
+        if self._asleep_known and asleep - self._asleep > STEP:
+            cause = "the machine was suspended"
+        since = tick + asleep - self.resume_from
+        passed = math.floor((since + min(STEP, self.period / 2)) / self.period)
+        self.account.passed(passed, self._utc(tick) - round(since * NANOSECONDS), cause)
+
+    def _account_until_now(self) -> None:
+        """Count the ticks that are over by now, where this follower ends while it should have asked."""
+        clock = self.station.clock
+        if self.resume_from is None or not self.period:
+            return
+        late = clock.monotonic() + clock.asleep() - self.resume_from
+        if late > 0:
+            passed = math.floor(late / self.period) + 1
+            self.account.passed(passed, clock.utc_ns() - round(late * NANOSECONDS), self.ending)
+            self.resume_from += passed * self.period
 
     async def _ask_continuously(self) -> None:
         clock = self.station.clock
@@ -320,6 +346,7 @@ class Follower:
             self.doubts.failed_to_connect(error, instrument.proofs)
             raise
         self._notice_other_serial()
+        self.doubts.proved(instrument.proofs)
         if not self._announced:
             self._announced = True
             identity = f"serial number {instrument.serial}" if instrument.serial is not None else "not identified"
@@ -354,13 +381,16 @@ class Follower:
 
     async def _prove_last(self) -> None:
         """Prove what was stored last before this follower ends: another one may be on this wire next."""
-        identity = self.instrument.driver.identity
-        if self.instrument.connected and identity is not None and not identity.disturbs:
-            try:
-                await self._prove()
-            except InstrumentError as error:
-                self._tell_failure(error)
-                self.doubts.end()
+        if not self.doubts.open:
+            return
+        proof = asyncio.ensure_future(self._prove() if self.instrument.connected else self._connect())
+        try:
+            await wait(self.station.clock, [proof], LAST_PROOF)
+        finally:
+            proof.cancel()
+            await asyncio.wait([proof])
+        if not proof.cancelled() and isinstance(error := proof.exception(), InstrumentError):
+            self._tell_failure(error)
 
     async def _prove(self) -> None:
         """Ask who answers and how it is set; what a failure says of stored readings is recorded."""
@@ -370,6 +400,7 @@ class Follower:
             self._proof_failed(error)
             raise
         self._notice_other_serial()
+        self.doubts.proved(self.instrument.proofs)
 
     def _proof_failed(self, error: InstrumentError) -> None:
         self.instrument.proving = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drivers.errors import Altered, Impostor, Lost, Silent, Unreadable, WrongSetting
+from drivers.errors import Altered, Impostor, Lost, Silent, Unreadable, Unsettled, WrongSetting
 
 if TYPE_CHECKING:
     from daq.station.records import Station
@@ -27,6 +27,8 @@ class Doubts:
 
     station: Station
     instrument: str
+    provable: bool = True
+    """Whether there is a question for the identity that may be asked at any time."""
     count: int = 0
     """Doubts that were recorded since the start."""
     last: str = ""
@@ -38,10 +40,8 @@ class Doubts:
 
     def stored(self, channel: str, at: int, proofs: int, *, unit_shown: bool | None) -> None:
         """Note a stored reading, asked after so many proofs; `unit_shown` is None where there is no value."""
-        if proofs != self._proofs:  # one more proof since: what was stored before it is proven
-            self._proofs = proofs
-            self._questioned = False
-            self._unproven.clear()
+        if proofs != self._proofs:  # one more proof since
+            self.proved(proofs)
         self._unproven[channel] = (self._unproven.get(channel, (at, at))[0], at)
         if unit_shown:
             self._unshown.pop(channel, None)
@@ -55,19 +55,32 @@ class Doubts:
         the next attempt decides.
         """
         if isinstance(error, Silent | Lost):
-            self._questioned = self._questioned or isinstance(error, Silent)
+            self._questioned = self._questioned or _not_answered(error)
         else:
             self._doubt_of(error, proofs)
 
     def failed_to_connect(self, error: InstrumentError, proofs: int) -> None:
         """Record what it says of the readings before that the instrument does not prove itself after trouble."""
-        if isinstance(error, Impostor | Unreadable) or (self._questioned and isinstance(error, Silent)):
+        if isinstance(error, Impostor | Unreadable) or (self._questioned and _not_answered(error)):
             self._doubt_of(error, proofs)
+        elif _not_answered(error):
+            self._questioned = True
+
+    def proved(self, proofs: int) -> None:
+        """Note a good proof: what was stored before it is proven."""
+        self._proofs = proofs
+        self._questioned = False
+        self._unproven.clear()
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is stored that is not proven."""
+        return self.provable and bool(self._unproven)
 
     def end(self) -> None:
-        """Record what is still unproven where the last proof was not answered, and no other will be asked for."""
-        if self._questioned:
-            self.raise_for(IDENTITY, "the last proof was not answered")
+        """Record what is still unproven, where no other proof will be asked for."""
+        if self.open:
+            self.raise_for(IDENTITY, "no proof could be had before the reading of this instrument ended")
 
     def other_unit(self, error: InstrumentError) -> None:
         """Record the values without a unit where the next unit that is shown is another one."""
@@ -90,3 +103,8 @@ class Doubts:
             self.count += 1
             self.last = text
         spans.clear()
+
+
+def _not_answered(error: InstrumentError) -> bool:
+    """Whether a question was asked and nobody answered it."""
+    return isinstance(error, Silent) and not isinstance(error, Unsettled)

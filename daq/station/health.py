@@ -14,9 +14,10 @@ from daq.road.reading import EventKind, Health
 if TYPE_CHECKING:
     from daq.host.clock import Clock
     from daq.spool.queue import Spool
+    from daq.station.kept import Kept
     from daq.station.publisher import Publisher
     from daq.station.records import Station
-    from daq.station.supervision import Kept, Supervisor
+    from daq.station.supervision import Supervisor
     from drivers.instrument import Instrument
 
 LEVELS = (50, 80, 95)

@@ -75,6 +75,8 @@ class Missed:
         if ticks <= 0:
             self._tell_slow_in_time()
             return
+        if cause:
+            self._tell_slow(EventKind.MISSED, "passed while an answer was awaited")
         self._slow_until = self._station.clock.utc_ns()
         for poll in range(self._polls):
             gap = next((one for one in self._gaps if poll in one.polls), None)

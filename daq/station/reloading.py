@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daq.config import SpoolTable, StationConfig
+    from daq.station.kept import Kept
     from daq.station.records import Station
-    from daq.station.supervision import Kept, Supervisor
+    from daq.station.supervision import Supervisor
     from drivers.instrument import Link
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from daq.config import SpoolTable, StationConfig
     from daq.host.clock import Clock
-    from daq.station.supervision import Kept
+    from daq.station.kept import Kept
     from drivers.instrument import Link
 
 log = logging.getLogger(__name__)
@@ -256,7 +256,7 @@ class StationService:
             if self.publisher.connected and silent > STUCK:
                 self.station.event(EventKind.RESTART, f"the publisher made no progress for {silent:.0f} s")
                 self.publisher.progress = self.clock.monotonic()
-                await self.restart_publishing()
+                self._start_once("restart of the publisher", self.restart_publishing)  # systemd is told meanwhile
             ledger = self.spool.ledger
             notify.status(f"{ledger.acquired} acquired, {ledger.stored} stored, {ledger.spooled} waiting")
             await self.clock.sleep_until(self.clock.monotonic() + 2.0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from daq.host.clock import first_tick, utc_ns_at, wait
+from daq.host.clock import STEP, elapsed, first_tick, utc_ns_at, wait
 from daq.road.reading import EventKind
 from daq.station.clock_watch import watch_clock
+from daq.station.kept import Kept
 from daq.station.missed import Missed
 from daq.station.parts import Failures, Part, in_words
 
@@ -25,112 +25,7 @@ log = logging.getLogger(__name__)
 
 LAST_ANSWER = 2.0
 """Seconds to wait for the answer that a follower expects when it is to end."""
-STUCK = 8.0
-"""Seconds after which a follower that was told to end, and does not, makes the watchdog start the station again."""
-SAME_TICK = 1e-3
-"""Part of a period by which two instants of one tick may differ: the wall clock is corrected in small steps."""
 STARTED_AGAIN = "it failed and was started again"
-
-
-@dataclass(eq=False)
-class Kept:
-    """One instrument of the config and what its keeper knows of it; `make` gives its follower, and may fail."""
-
-    name: str
-    make: Callable[[], Follower]
-    period: float
-    failures: Failures
-    since: float
-    """Monotonic instant from which it was to be read, and has had no follower that accounts for its ticks."""
-    follower: Follower | None = None
-    ended: bool = False
-    """It is in the config no more, or the station stops: nothing is started again."""
-    trouble: str = ""
-    """Why it does not run at this moment, or has not been read since; empty where all is well."""
-    readings_before: int = 0
-    told_to_end: float = math.inf
-    """Monotonic instant at which a follower that hangs was told to end."""
-    hung_for: float = 0.0
-    said: bool = False
-    """Whether it was said that it cannot be ended."""
-    running: asyncio.Task[None] | None = None
-    keeper: asyncio.Task[None] | None = None
-    going: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it is to end: a pause is not waited for."""
-
-    @property
-    def state(self) -> str:
-        """Say "reading", "failing" or "waiting" (nothing read yet)."""
-        if self.follower is None:
-            return "failing" if self.trouble else "waiting"
-        return "failing" if self._troubled else self.follower.state
-
-    @property
-    def last_error(self) -> str:
-        """Words of what went wrong last."""
-        if self.follower is None or self._troubled:
-            return self.trouble
-        return self.follower.last_error or self.failures.last
-
-    @property
-    def _troubled(self) -> bool:
-        return bool(self.trouble) and self.readings == self.readings_before
-
-    @property
-    def instrument(self) -> Any:  # noqa: ANN401  # an Instrument of any driver, or what stands for one
-        """Give the instrument, or an object without a serial number where it could not be made."""
-        return self.follower.instrument if self.follower is not None else NotMade(self.name)
-
-    @property
-    def readings(self) -> int:
-        """Readings since it is in the config."""
-        return self.follower.readings if self.follower is not None else 0
-
-    @property
-    def errors(self) -> int:
-        """Failed readings, and failures of the code."""
-        return self.failures.count + (self.follower.errors if self.follower is not None else 0)
-
-    @property
-    def polls(self) -> int:
-        """Questions at each tick."""
-        return len(self.follower.instrument.driver.polls) if self.follower is not None else 1
-
-    @property
-    def missed(self) -> int:
-        """Polls that were due and not taken."""
-        return self.follower.missed if self.follower is not None else 0
-
-    @property
-    def restarts(self) -> int:
-        """How often it was started again."""
-        return self.follower.restarts if self.follower is not None else 0
-
-    @property
-    def last_at(self) -> int | None:
-        """Stamp of the last reading."""
-        return self.follower.last_at if self.follower is not None else None
-
-    @property
-    def resume_from(self) -> float | None:
-        """Give the monotonic instant of the first tick that is not accounted for; None where that is unknown."""
-        return self.follower.resume_from if self.follower is not None else self.since
-
-    @property
-    def stuck(self) -> float:
-        """Monotonic instant from which the whole station counts as stuck because of it."""
-        return self.told_to_end + STUCK
-
-
-@dataclass(frozen=True)
-class NotMade:
-    """Stands for an instrument that could not be made."""
-
-    name: str
-    serial: None = None
-    link: None = None
-    connected: bool = False
-    identified: bool = False
 
 
 class Supervisor:
@@ -154,7 +49,7 @@ class Supervisor:
 
     def add_made(self, name: str, make: Callable[[], Follower], period: float) -> None:
         """Follow one more instrument, whose follower is made now; where that fails, it is tried again and again."""
-        kept = Kept(name, make, period, Failures(name, self._clock), self._clock.monotonic())
+        kept = Kept(name, make, period, Failures(name, self._clock), elapsed(self._clock))
         self.followers[name] = kept
         self._make(kept)
         if self._running:
@@ -272,9 +167,10 @@ class Supervisor:
         if not kept.period:
             return None
         tick = first_tick(self._clock, kept.period)
-        passed = math.floor((tick - begin) / kept.period + SAME_TICK)
+        due = tick + self._clock.asleep()
+        passed = math.floor((due - begin + min(STEP, kept.period / 2)) / kept.period)
         account.passed(passed, utc_ns_at(self._clock, tick - passed * kept.period), kept.trouble)
-        return tick
+        return due
 
     # -- watching all
 
@@ -326,7 +222,13 @@ class Supervisor:
             if not await wait(self._clock, tasks, LAST_ANSWER):
                 hanging = [kept.name for kept in gone if kept.keeper is not None and not kept.keeper.done()]
                 log.critical("%s: cannot be ended, and is left alone", ", ".join(hanging))
+        self._close_accounts(gone)
+
+    def _close_accounts(self, gone: list[Kept]) -> None:
+        """Tell what is untold of instruments that nobody follows any more."""
         for kept in gone:
-            if kept.follower is None and kept.trouble:
+            if kept.follower is not None:
+                kept.follower.doubts.end()  # where it was in a pause, it could not ask for a last proof itself
+            elif kept.trouble:
                 account = Missed(self._station, kept.name, 1)
-                kept.since = self._account_unmade(kept, account, kept.since) or self._clock.monotonic()
+                kept.since = self._account_unmade(kept, account, kept.since) or elapsed(self._clock)

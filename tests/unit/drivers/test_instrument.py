@@ -142,9 +142,13 @@ async def test_a_command_set_with_fewer_questions_is_trusted_after_those_that_it
     instrument, wire = made(driver=replace(DRIVER, controls=()), suspect=True)
     await instrument.connect()
     assert wire.done() == ["open", WHO, "trust", WHO, ON, SET]
+
+
+async def test_a_command_set_without_any_question_waits_until_no_late_answer_can_come() -> None:
     instrument, wire = made(None, driver=replace(DRIVER, controls=(), identity=None), suspect=True)
-    await instrument.connect()
-    assert wire.done() == ["open", "trust", ON, SET]
+    with pytest.raises(Silent, match="answers to earlier questions may still come"):
+        await instrument.connect()
+    assert wire.done() == ["open"]
 
 
 async def test_a_wrong_answer_to_a_control_question_trusts_nothing() -> None:

@@ -79,6 +79,8 @@ async def test_clients_that_say_nothing_hold_nobody_up(tmp_path: Path) -> None:
         for client in silent:
             control._with_short_name(path, client.connect)
         assert await asyncio.to_thread(ask, path, "status")
+        assert sum(one.get_name() == "control" for one in asyncio.all_tasks()) == 10
+    assert not [one for one in asyncio.all_tasks() if one.get_name() == "control"], "nothing runs on"
     for client in silent:
         client.settimeout(5.0)
         assert client.recv(10) == b"", "they are closed at the end"
@@ -196,8 +198,9 @@ async def test_where_no_descriptor_is_free_for_long_it_is_not_asked_again_and_ag
     monkeypatch.setattr(loop, "sock_accept", full)
     monkeypatch.setattr(asyncio, "sleep", noted)
     async with listening(tmp_path) as (_, failures):
-        while attempts < 6:
-            await sleep(0)
+        async with asyncio.timeout(20.0):
+            while attempts < 6:
+                await sleep(0)
     assert set(pauses) == {1.0}
     assert len(pauses) >= attempts - 2, "only the reserve is used without a pause"
     assert len(failures) == attempts

@@ -18,7 +18,7 @@ from tests.unit.station.test_supervision import follower, longest_wait, supervis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daq.station.supervision import Kept
+    from daq.station.kept import Kept
 
 
 def told(records: Records, name: str) -> list[Event]:
@@ -133,8 +133,9 @@ async def hung(clock: JumpingClock, made: Supervisor, name: str) -> Kept:
     wire_of(made, name).hangs = wire_of(made, name).deaf = True
     wait = made.followers[name].follower
     assert wait is not None
-    while made.followers[name].told_to_end == float("inf"):
-        await clock.run_for(0.5)
+    async with asyncio.timeout(20.0):
+        while made.followers[name].told_to_end == float("inf"):
+            await clock.run_for(0.5)
     return made.followers[name]
 
 
@@ -268,15 +269,17 @@ async def test_removing_waits_for_an_answer_that_is_due_and_for_no_longer_than_f
         await clock.run_for(3.0)
         slow.delay = 1.5
         deaf.hangs = deaf.deaf = True
-        while not (slow.sent > clock.monotonic() - 0.1 and slow.asked[-1] == b"SI\r\n"):
-            await clock.run_for(0.05)
+        async with asyncio.timeout(20.0):
+            while not (slow.sent > clock.monotonic() - 0.1 and slow.asked[-1] == b"SI\r\n"):
+                await clock.run_for(0.05)
         readings = made.followers["slow"].readings
         began = clock.monotonic()
         removing = asyncio.create_task(made.remove(["slow", "deaf"]))
         await clock.run_for(2.5)
         assert not removing.done()
-        while not removing.done():
-            await clock.run_for(0.1)
+        async with asyncio.timeout(20.0):
+            while not removing.done():
+                await clock.run_for(0.1)
         assert 3.9 <= clock.monotonic() - began <= 4.3
         gone = {one.name: one for one in await removing}
         assert gone["slow"].readings == readings + 1

@@ -369,3 +369,68 @@ async def test_continuous_reading_has_no_ticks_to_miss() -> None:
     assert len(records.readings) > 2_000
     assert follower.missed < 100
     assert records.told == follower.missed
+
+
+@pytest.mark.parametrize("step_us", [0, 50, 500, -500])
+async def test_a_restart_loses_no_tick_although_the_wall_clock_was_corrected(step_us: int) -> None:
+    clock, records = JumpingClock(), Records()
+    station = Station("lab", records, clock)
+    follower = Follower(station, Instrument("b", mt_sics(), Wire(clock, balance), "B1", clock.monotonic), 1.0)
+    begun = clock.monotonic()
+    for _ in range(10):
+        task = asyncio.create_task(follower.run())
+        await clock.run_for(5.3)
+        task.cancel()
+        await clock.finish(task)
+        follower.restarts += 1
+        clock.step_wall(step_us / 1e6)
+        await clock.run_for(2.1)
+    task = asyncio.create_task(follower.run())
+    await clock.run_for(5.0)
+    task.cancel()
+    await clock.finish(task)
+    due = clock.monotonic() - begun
+    assert abs(len(records.readings) + station.missed - due) <= 2
+    assert records.told == station.missed
+
+
+async def test_a_suspension_between_two_runs_of_a_follower_is_told() -> None:
+    clock, records = JumpingClock(), Records()
+    station = Station("lab", records, clock)
+
+    def follower() -> Follower:
+        return Follower(station, Instrument("b", mt_sics(), Wire(clock, balance), "B1", clock.monotonic), 1.0)
+
+    first = follower()
+    for number in range(2):
+        task = asyncio.create_task(first.run())
+        await clock.run_for(5.5)
+        task.cancel()
+        await clock.finish(task)
+        clock.suspend(3600.0)
+        await clock.run_for(1.0)
+        if number:
+            second = follower()
+            second.resume_from = first.resume_from
+            first = second
+    task = asyncio.create_task(first.run())
+    await clock.run_for(5.0)
+    clock.suspend(3600.0)
+    await clock.run_for(0.1)
+    task.cancel()
+    await clock.finish(task)
+    assert abs(station.missed - 3 * 3600) <= 6
+    assert records.told == station.missed
+
+
+async def test_slow_ticks_are_not_told_as_the_suspension_that_followed() -> None:
+    async with running() as (clock, records, wire, follower):
+        wire.delay = 2.5
+        await clock.run_for(50.0)
+        wire.delay = 0.02
+        await clock.run_for(5.0)
+        clock.suspend(100.0)
+        await clock.run_for(5.0)
+    (gap,) = [one for one in records.events(EventKind.GAP) if one.instrument]
+    assert abs(gap.missed - 100) <= 2
+    assert records.told == follower.missed

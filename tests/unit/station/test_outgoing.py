@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -156,8 +157,9 @@ async def test_each_attempt_waits_twice_as_long_as_the_one_before_up_to_thirty_s
     waits = []
     for _ in range(5):
         start = made.clock.monotonic()
-        while not await made.later(0.05):
-            pass
+        async with asyncio.timeout(20.0):
+            while not await made.later(0.05):
+                pass
         waits.append(made.clock.monotonic() - start)
     for waited, expected in zip(waits, (5, 10, 20, 30, 30), strict=True):
         assert 0.9 * expected - 0.1 <= waited <= 1.1 * expected + 0.1
@@ -193,6 +195,30 @@ async def test_only_what_still_waits_of_a_late_batch_is_sent_again() -> None:
     assert await made.later(5.0) == [(4, 100), (201, 499)]
     made.acknowledge((4, 100), (201, 499))
     assert await made.later(100.0) == []
+
+
+async def test_rest_of_a_late_batch_ends_where_the_batch_ended() -> None:
+    made = Sender(1_000)
+    await made.send()
+    made.acknowledge((1, 3))
+    assert await made.later(5.0) == [(4, 500), (501, 1_000)]
+
+
+async def test_backlog_with_a_hole_ends_where_the_newest_began() -> None:
+    made = Sender(8_101)
+    made.spool.done.add(7_501, 7_550)
+    made.outgoing.window = 64
+    assert sorted(await made.send())[-3:] == [(7_001, 7_500), (7_551, 7_601), (7_602, 8_101)]
+
+
+async def test_batch_that_was_dropped_on_the_way_is_no_success_of_the_road() -> None:
+    made = Sender(1_500)
+    await made.send()
+    made.spool.done.add(501, 1_000)
+    made.acknowledge((1, 500))
+    made.acknowledge((1_001, 1_500))
+    assert made.outgoing.window == 18
+    assert await made.later(5.0) == []
 
 
 async def test_late_batch_goes_before_new_records() -> None:

@@ -7,6 +7,9 @@ import math
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
 
 from daq.road.reading import EventKind
 from daq.station.acquisition import Follower
@@ -14,10 +17,15 @@ from daq.station.records import Station
 from daq.station.supervision import Supervisor
 from drivers.balances.mt_sics import mt_sics
 from drivers.driver import Channel, Driver, Identity, Poll, Sample, Setup, Status, Text
-from drivers.errors import Silent, Unreadable, WrongSetting
+from drivers.errors import Lost, Silent, Unreadable, WrongSetting
 from drivers.instrument import Instrument
 from tests.followed import SECOND, WEIGHT, Records, Wire, balance, running
 from tests.jumping_clock import JumpingClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daq.road.reading import Doubt, Reading
 
 SERIAL = {name: f'I4 A "{name}"\r\n'.encode() for name in ("B1", "B2")}
 FOREIGN = b"S S     222.00 g\r\n"
@@ -278,6 +286,72 @@ async def test_each_failed_proof_is_told() -> None:
     assert len(records.events(EventKind.DISCONNECT)) >= 25
 
 
+async def foreign_and_doubted(
+    trouble: Callable[[Lab, Wire], None], before_end: float = 0.4, delay: float = 0.02
+) -> tuple[list[Reading], list[Doubt]]:
+    """Exchange a balance, store two readings, cause trouble, and end; gives the foreign readings and the doubts."""
+    lab = Lab()
+    async with running(lab.answer, delay=delay) as (clock, records, wire, _):
+        await clock.run_for(6.2)
+        lab.there = "B2"
+        await clock.run_for(2.0)
+        trouble(lab, wire)
+        await clock.run_for(before_end)
+    return [one for one in records.readings if one.value == Decimal("222.00")], records.doubts
+
+
+def silent(lab: Lab, wire: Wire) -> None:
+    def answer(command: bytes) -> bytes:
+        raise Silent("no answer")
+
+    wire.answer = answer
+
+
+def lost(lab: Lab, wire: Wire) -> None:
+    def answer(command: bytes) -> bytes:
+        raise Lost("unplugged")
+
+    wire.answer = answer
+
+
+def program(lab: Lab, wire: Wire) -> None:
+    def answer(command: bytes) -> bytes:
+        raise IndexError("list index out of range")
+
+    wire.answer = answer
+
+
+def slow(lab: Lab, wire: Wire) -> None:
+    wire.delay = 60.0
+
+
+@pytest.mark.parametrize("trouble", [silent, lost, program, slow])
+@pytest.mark.parametrize("before_end", [0.05, 1.0, 5.0, 30.0])
+async def test_nothing_is_left_unproven_where_a_follower_ends(
+    trouble: Callable[[Lab, Wire], None], before_end: float
+) -> None:
+    foreign, doubts = await foreign_and_doubted(trouble, before_end)
+    assert foreign
+    assert all(any(doubt.at <= one.at <= doubt.until for doubt in doubts) for one in foreign)
+
+
+async def test_a_stop_in_the_middle_of_a_proof_leaves_nothing_unproven() -> None:
+    for tenth in range(12):
+        foreign, doubts = await foreign_and_doubted(lambda *_: None, 0.1 * tenth, delay=0.3)
+        assert all(any(doubt.at <= one.at <= doubt.until for doubt in doubts) for one in foreign)
+
+
+async def test_a_link_that_may_not_be_asked_yet_is_no_failed_proof() -> None:
+    async with running() as (clock, records, wire, _):
+        await clock.run_for(6.2)
+        wire.suspect = True
+        wire.proves = lambda _: False  # type: ignore[method-assign, assignment]
+        await clock.run_for(20.0)
+        wire.suspect = False
+        await clock.run_for(60.0)
+    assert not records.doubts
+
+
 # -- the setting
 
 
@@ -340,6 +414,31 @@ async def test_a_value_without_its_unit_counts_only_after_the_right_unit_was_sho
     fresh = records.readings[count + 1 :]
     assert {(one.value, one.status) for one in fresh} == {(Decimal(100), Status.UNSTABLE)}
     assert not records.doubts
+
+
+async def test_after_unasked_bytes_and_at_another_instrument_the_unit_must_be_shown_again() -> None:
+    shown, serial = [GRAMS], ["B1"]
+    plain = Driver(
+        "a balance",
+        (Poll(Text(b"P\r\n"), (Channel("mass", "mass", "g"),), printed),),
+        Identity(Text(b"I\r\n"), lambda _: serial[0]),
+    )
+    for change in ("unasked", "exchange"):
+        shown[0], serial[0] = GRAMS, "B1"
+        async with running(lambda _: shown[0], driver=plain, serial=None) as (clock, records, wire, _):
+            await clock.run_for(3.5)
+            shown[0] = PLAIN
+            await clock.run_for(2.0)
+            if change == "unasked":
+                wire.unasked += 10
+            else:
+                serial[0] = "B2"
+                await clock.run_for(6.0)
+            count = len(records.readings)
+            await clock.run_for(5.0)
+        after = records.readings[count:]
+        assert after
+        assert all(one.value is None for one in after), change
 
 
 async def test_values_without_a_unit_are_a_doubt_where_another_unit_is_shown_next() -> None:

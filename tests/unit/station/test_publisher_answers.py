@@ -60,8 +60,9 @@ async def test_records_and_status_need_a_receipt_and_only_the_status_is_retained
     }
     instants = [round(at - 1_000, 3) for at, name, *_ in road.how if name.endswith("status")]
     assert instants == [0, 2, 4, 6, 8]
+    count = len(road.how)
     await publisher.publish_last_status()
-    assert road.how[-1][1:] == ("daq/1/lab/status", 1, True)
+    assert [one[1:] for one in road.how[count:]] == [("daq/1/lab/status", 1, True)]
     road.breaks = True
     await publisher.publish_last_status()
     task.cancel()

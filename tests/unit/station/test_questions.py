@@ -112,6 +112,29 @@ async def test_bounds_say_what_the_file_has(tmp_path: Path) -> None:
         assert said["start"] in {0, 1}
 
 
+async def test_dropped_records_have_the_link_of_the_chain_where_it_is_known(tmp_path: Path) -> None:
+    bounds = SimpleNamespace(
+        epoch="e", start=1, start_digest=b"\1", head=9, head_digest=b"\2", dropped=[(1, 2, b"\3"), (4, 5, None)]
+    )
+    async with lab(tmp_path) as made:
+
+        async def do(run: Any) -> Any:
+            return run(SimpleNamespace(bounds=bounds, stored=[(6, 7)]))
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(made.spool, "do", do)
+            said = await made.ask("bounds")
+    assert said == {
+        "epoch": "e",
+        "start": 1,
+        "start_digest": "01",
+        "head": 9,
+        "head_digest": "02",
+        "dropped": [[1, 2, "03"], [4, 5, None]],
+        "stored": [(6, 7)],
+    }
+
+
 async def test_status(tmp_path: Path) -> None:
     async with lab(tmp_path) as made:
         assert await made.ask("status") == {"status": {"state": "online"}}

@@ -47,6 +47,7 @@ class Lab:
     def __init__(self, service: StationService, clock: JumpingClock) -> None:
         self.service = service
         self.clock = clock
+        self.reload = asyncio.Event()
         self.records: list[Record] = []
         put = service.spool.put
 
@@ -107,7 +108,7 @@ async def station(
     wires.clock = clock
     lab = Lab(StationService(config(folder, *names), clock, wires, path), clock)
     stop = asyncio.Event()
-    task = asyncio.create_task(lab.service.run(stop))
+    task = asyncio.create_task(lab.service.run(stop, lab.reload))
     try:
         async with asyncio.timeout(10.0):
             while not lab.service.supervisor._running and not task.done():
@@ -238,8 +239,9 @@ async def test_two_reloads_at_once_lose_nothing(tmp_path: Path, monkeypatch: pyt
         reload = lab.service.reloading.apply
         configs = [config(tmp_path, "a", "d"), config(tmp_path, "a", "b", "d"), config(tmp_path, "c", "b")]
         reloads = asyncio.gather(*(reload(one) for one in configs))
-        while not reloads.done():
-            await lab.clock.run_for(0.5)
+        async with asyncio.timeout(20.0):
+            while not reloads.done():
+                await lab.clock.run_for(0.5)
         await reloads
         assert set(lab.service.supervisor.followers) == {"b", "c"}
         await lab.reads("b", "c")
@@ -253,8 +255,9 @@ async def test_reload_accounts_for_the_time_between(tmp_path: Path, monkeypatch:
         lab.service.supervisor.followers["b"].instrument.link.delay = 100.0  # its last answer is waited for
         await lab.clock.run_for(10.0)
         reload = asyncio.ensure_future(lab.service.reloading.apply(config(tmp_path, "a", "c")))
-        while not reload.done():
-            await lab.clock.run_for(0.05)
+        async with asyncio.timeout(20.0):
+            while not reload.done():
+                await lab.clock.run_for(0.05)
         assert await reload == ["b removed", "a changed", "c added"]
         await lab.clock.run_for(10.0)
         missed = sum(one.missed for one in lab.records if isinstance(one, Event) and one.instrument == "a")
@@ -266,8 +269,9 @@ async def test_link_that_does_not_close_holds_up_no_reload(tmp_path: Path, monke
     async with station(tmp_path, monkeypatch, "a", "b") as lab:
         lab.service.supervisor.followers["b"].instrument.link.stays = True
         reload = asyncio.ensure_future(lab.service.reloading.apply(config(tmp_path, "a")))
-        while not reload.done():
-            await lab.clock.run_for(0.1)
+        async with asyncio.timeout(20.0):
+            while not reload.done():
+                await lab.clock.run_for(0.1)
         assert await reload == ["b removed"]
         await lab.reads("a")
 
@@ -283,8 +287,9 @@ async def test_config_is_read_and_checked_off_the_loop(tmp_path: Path, monkeypat
     monkeypatch.setattr("daq.station.reloading.load_station", slow)
     async with station(tmp_path, monkeypatch, "a", path=tmp_path / "station.toml") as lab:
         reload = asyncio.ensure_future(lab.service.reloading.asked())
-        while not asked.is_set():
-            await asyncio.sleep(0)
+        async with asyncio.timeout(20.0):
+            while not asked.is_set():
+                await asyncio.sleep(0)
         await lab.reads("a")
         may_go.set()
         with pytest.raises(Denied, match="nothing was changed"):

@@ -34,8 +34,9 @@ async def listening(folder: Path) -> AsyncIterator[tuple[Path, list[Exception]]]
     handlers = {"status": status, "fails": fails, "denies": denies}
     task = asyncio.create_task(serve_control(path, handlers, failures.append))
     try:
-        while not path.exists():
-            await asyncio.sleep(0)
+        async with asyncio.timeout(20.0):
+            while not path.exists():
+                await asyncio.sleep(0)
         yield path, failures
     finally:
         task.cancel()

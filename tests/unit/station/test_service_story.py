@@ -144,6 +144,22 @@ async def test_publisher_without_progress_is_begun_again_and_told(
         publisher._connection = None
 
 
+async def test_publisher_that_does_not_end_does_not_keep_the_watchdog_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[tuple[str, ...]]
+) -> None:
+    connections = Connections(monkeypatch, ends_after=15.0)
+    async with station(tmp_path, monkeypatch, "a") as lab:
+        connections.clock = lab.clock
+        await lab.clock.run_for(3.0)
+        lab.service.publisher.progress = lab.clock.monotonic() - 30.0
+        lab.service.publisher._connection = object()  # type: ignore[assignment]
+        told.clear()
+        await lab.clock.run_for(20.0)
+        assert names(told).count("watchdog") == 10
+        assert len(connections.begun) == 2
+        lab.service.publisher._connection = None
+
+
 @pytest.mark.parametrize("slow", [0.0, 6.0])
 async def test_two_who_begin_the_publisher_again_at_once_leave_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: float
@@ -298,9 +314,10 @@ async def test_stop_waits_ten_seconds_for_what_is_not_stored(
         began = lab.clock.monotonic()
         draining = asyncio.ensure_future(lab.service._drain())
         await asyncio.sleep(0.05)  # the thread of the spool
-        while not draining.done():
-            await lab.clock.run_for(0.1)
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20.0):
+            while not draining.done():
+                await lab.clock.run_for(0.1)
+                await asyncio.sleep(0.001)
         assert 10.0 <= lab.clock.monotonic() - began <= 11.0
         assert waiting >= 5
         assert "records wait in the spool for the next start" in caplog.text
@@ -322,8 +339,9 @@ async def test_stop_does_not_wait_where_all_is_stored(
             assert not draining.done()
             patched.setattr(Spool, "ledger", property(lambda _: stored))
             began = lab.clock.monotonic()
-            while not draining.done():
-                await lab.clock.run_for(0.01)
+            async with asyncio.timeout(20.0):
+                while not draining.done():
+                    await lab.clock.run_for(0.01)
             assert lab.clock.monotonic() - began <= 0.1
         assert "wait in the spool for the next start" not in caplog.text
 
@@ -401,7 +419,7 @@ async def test_live_values_show_what_is_read(tmp_path: Path, monkeypatch: pytest
 async def test_signal_reads_the_config_again_and_systemd_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[tuple[str, ...]]
 ) -> None:
-    reload, answers = asyncio.Event(), [config(tmp_path, "a", "b"), RuntimeError("a mistake"), config(tmp_path, "b")]
+    answers = [config(tmp_path, "a", "b"), RuntimeError("a mistake"), config(tmp_path, "b")]
 
     def read(_: object) -> Any:
         answer = answers.pop(0)
@@ -411,17 +429,16 @@ async def test_signal_reads_the_config_again_and_systemd_is_told(
 
     monkeypatch.setattr("daq.station.reloading._read", read)
     async with station(tmp_path, monkeypatch, "a", path=tmp_path / "station.toml") as lab:
-        lab.service._start("reload", lambda: lab.service._reload_when(reload))
         for expected, seconds in (({"a", "b"}, 3.0), ({"a", "b"}, 3.0), ({"b"}, 6.0)):
             told.clear()
-            reload.set()
+            lab.reload.set()
             for _ in range(10):
                 await lab.clock.run_for(seconds / 10)
                 await asyncio.sleep(0.005)  # the thread that reads
             assert set(lab.service.supervisor.followers) == expected
             assert ("reloading",) in told
             assert ("ready", f"reading {len(expected)} instruments") in told
-            assert not reload.is_set()
+            assert not lab.reload.is_set()
         assert lab.service.status()["parts"]["reload"]["failures"] == 1
 
 
