@@ -238,8 +238,9 @@ class ModbusUnit:
             answer = await wire.ask(place, frame.next, frame.measure, within, _GARBAGE_GAP)
             answered = True
         except Refused as refusal:
-            # In time: nothing of it can come late, unless this was the refusal of an earlier question.
-            answered = not (self._bus.rtu and questions.any(time.monotonic()))
+            # In time: nothing of it can come late, unless this was the refusal of an earlier question, or a gateway's
+            # own word, behind which the unit's answer may still come.
+            answered = refusal.of_the_unit and not (self._bus.rtu and questions.any(time.monotonic()))
             place.failing = not refusal.of_the_unit
             raise self._with_name(refusal, within) from None
         except InstrumentError as error:

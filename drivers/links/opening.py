@@ -46,7 +46,11 @@ async def _connect(host: str, port: int, deadline: float) -> socket.socket:
     found = await look_up(host, port)
     failure: OSError = OSError("unknown host")
     for place, (family, kind, protocol, _, address) in enumerate(found):
-        wire = socket.socket(family, kind, protocol)
+        try:
+            wire = socket.socket(family, kind, protocol)
+        except OSError as error:  # a kind of address that this machine does not have
+            failure = error
+            continue
         try:
             wire.setblocking(False)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

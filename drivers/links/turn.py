@@ -121,9 +121,9 @@ class Turn:
         else:
             self._failed_once.discard(user)
         # One failure may follow another at once; then they wait until the others had their part of the time.
-        cost = min(_LONGEST_REST, (now - self._began) / SHARE)
+        cost = (now - self._began) / SHARE
         owed = max(self._paid_until, self._began) + cost if self._answering else now
-        self._paid_until = min(owed, now + _LONGEST_REST)
+        self._paid_until = min(owed, now + cost + max(_LONGEST_REST, cost))
         self._rested_at = max(now, self._paid_until - cost)
         self._overdue_at = now + _PATIENCE * max(self._rested_at - now, cost)
 

@@ -75,9 +75,11 @@ class Wire:
         """Open where it is not open; Lost where that fails."""
         arrived = time.monotonic()
         place.waiting = True
+        self._users.add(place)  # before the wait: who is released meanwhile must not come back as a user
         try:
             async with self.turn.of(place, asks=False):
-                self._users.add(place)
+                if place not in self._users:
+                    raise Lost(f"{self.name}: closed while it waited to be opened")
                 if self._connection is None or self._connection.lost:
                     await self._open_anew(arrived)
                     if place not in self._users:  # released while it was opened

@@ -102,3 +102,31 @@ async def test_a_late_refusal_shows_how_late_answers_are(bench: Bench) -> None:
         await link.ask(Registers(0, 4, timeout=TIMEOUT))
     await asyncio.sleep(0.2)
     assert "answers come 0.2 s after the question" in link.lateness
+
+
+@only_rtu
+@pytest.mark.parametrize("code", [5, 10, 11])
+async def test_a_gateway_that_gives_up_does_not_speak_for_the_unit(bench: Bench, code: int) -> None:
+    """The unit's own answer comes behind the gateway's word, while the next question waits."""
+    asked = 0
+
+    async def gives_up(mouth: Mouth) -> None:
+        nonlocal asked
+        asked += 1
+        frame = only_two_registers(mouth)
+        if asked == 1:
+            body = bytes((mouth.unit, mouth.request[1] | 0x80, code))
+            mouth.write(body + crc(body))
+        await asyncio.sleep(0.13 if asked == 1 else 0.08)
+        mouth.write(frame)
+
+    bench.peer.script = gives_up
+    link: Any = bench.link(settle=0.05)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        try:
+            value = int.from_bytes(await link.ask(Registers(0, 2, timeout=TIMEOUT)), "big")
+        except InstrumentError:
+            await asyncio.sleep(0.03)
+            continue
+        assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"

@@ -301,3 +301,39 @@ async def test_an_address_that_does_not_answer_leaves_the_next_ones_their_time(m
     for one in (deaf, *waiting):
         one.close()
     await peer.stop()
+
+
+async def test_a_kind_of_address_that_this_machine_has_not_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = TcpPeer(Lines())
+    await peer.start_serving()
+
+    async def two_addresses(host: str, port: int) -> Any:
+        del host
+        kind = (socket.SOCK_STREAM, 6, "")
+        return [(9, *kind, ("x", 1)), (socket.AF_INET, *kind, ("127.0.0.1", port))]
+
+    monkeypatch.setattr("drivers.links.opening.look_up", two_addresses)
+    (await open_tcp("gateway", peer.port, "gateway", 0.9)).lose("done")
+    await peer.stop()
+
+
+@pytest.mark.parametrize("bench", ["text on tcp"], indirect=True)
+async def test_a_link_released_while_it_waits_for_its_turn_opens_nothing(bench: Bench) -> None:
+    first, second = bench.link(), bench.link()
+    await bench.read_until_right(first, 1)
+
+    async def slow(mouth: Mouth) -> None:
+        await asyncio.sleep(0.15)
+        mouth.answer()
+
+    bench.peer.script = slow
+    asking = asyncio.create_task(bench.read(first, 2, 0.5))
+    await asyncio.sleep(0.02)
+    opening = asyncio.create_task(second.open())
+    await asyncio.sleep(0.02)
+    await second.close()
+    await asking
+    with pytest.raises(Lost, match="closed while it waited"):
+        await opening
+    await first.close()
+    assert first._wire._connection is None, "nobody keeps the wire open"
