@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -73,12 +74,18 @@ async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Ex
                 task = asyncio.create_task(_answer(connection, handlers, on_failure), name="control")
                 answers.add(task)
                 task.add_done_callback(answers.discard)
+                # One that is cancelled before it begins would close nothing.
+                task.add_done_callback(partial(_close, connection))
                 task.add_done_callback(lambda _: reserve.take())
         finally:
             for task in answers:
                 task.cancel()
             if answers:
                 await asyncio.wait(answers)
+
+
+def _close(connection: socket.socket, _: asyncio.Task[None]) -> None:
+    connection.close()
 
 
 class Reserve:

@@ -48,9 +48,10 @@ class ModbusBus:
         """Let a unit hear of its late answers."""
         self._units[unit] = link
 
-    def part(self, unit: int) -> None:
-        """Forget a unit."""
-        self._units.pop(unit, None)
+    def part(self, unit: int, link: ModbusUnit) -> None:
+        """Forget the link of a unit; another link may have the unit by now."""
+        if self._units.get(unit) is link:
+            del self._units[unit]
 
     def overheard(self, unit: int, form: Form, length: int) -> bool:
         """Hand a whole frame that no question awaits to its unit; False where it is the answer to no open question."""
@@ -186,7 +187,7 @@ class ModbusUnit:
 
     async def close(self) -> None:
         """Release the bus; it closes when no unit uses it any more."""
-        self._bus.part(self._unit)
+        self._bus.part(self._unit, self)
         self._bus.wire.leave(self._place)
 
     async def _control(self, poll: Registers) -> None:

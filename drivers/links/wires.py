@@ -103,12 +103,14 @@ class Wires:
     async def give_back(self, link: Link[Any]) -> None:
         """Close one link permanently; another instrument may then use its wire, unit or VISA name."""
         key, number = self._links.pop(link)
-        await link.close()
-        if number is not None:
-            self._units.discard((key, number))
-        if all(key != other for other, _ in self._links.values()):
-            self._shared.pop(key, None)
-            self._visa.discard(str(key))
+        try:
+            await link.close()
+        finally:
+            if number is not None:
+                self._units.discard((key, number))
+            if all(key != other for other, _ in self._links.values()):
+                self._shared.pop(key, None)
+                self._visa.discard(str(key))
 
     async def close(self) -> None:
         """Close every link that was made."""

@@ -77,6 +77,24 @@ async def test_every_tick_before_it_could_be_made_is_told_once(failures: int, pe
         assert made.followers["late"].failures.count == failures
 
 
+@pytest.mark.parametrize("away", [-0.0002, 0.0, 0.0002])
+async def test_tick_from_which_it_accounts_is_counted(away: float) -> None:
+    """The last tick that its predecessor left is the first of its own; the grid may have followed the clock."""
+    async with supervisor() as (clock, records, _, made):
+        await clock.run_for(20.0)
+        tick = clock.monotonic() - 4.3 + away  # the clock shows a whole second 0.7 s after the start
+
+        def make() -> Follower:
+            one = follower(made, clock, Wire(clock, balance), "late")
+            one.resume_from = tick
+            return one
+
+        made.add_made("late", failing(3, make), 1.0)
+        await clock.run_for(10.0)
+        assert counted(records, "late") == 5 + 10
+        assert abs(told(records, "late")[0].at - (clock.utc_ns() - 14.3 * SECOND)) < 0.001 * SECOND
+
+
 async def test_one_that_is_asked_without_a_grid_has_missed_no_tick() -> None:
     async with supervisor() as (clock, records, _, made):
 

@@ -70,6 +70,14 @@ async def test_what_needs_a_restart_is_refused_and_nothing_is_changed(
         assert event.text.startswith("refused, nothing was changed: ")
 
 
+async def test_who_asks_is_told_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = config(tmp_path, "a", "b")
+    monkeypatch.setattr("daq.station.reloading._read", lambda _: new)
+    async with station(tmp_path, monkeypatch, "a", path=tmp_path / "station.toml") as lab:
+        assert await ends(lab, lab.service.reloading.asked()) == {"changed": ["b added"]}
+        assert await ends(lab, lab.service.reloading.asked({})) == {"changed": []}
+
+
 async def test_station_without_a_file_cannot_read_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with station(tmp_path, monkeypatch, "a") as lab:
         with pytest.raises(Denied, match="no config file"):
