@@ -57,7 +57,6 @@ async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Ex
     What goes wrong in a handler is handed to `on_failure`, and told to the client. One descriptor is kept in reserve:
     a station that has used up all others can still be asked why.
     """
-    loop = asyncio.get_running_loop()
     answers: set[asyncio.Task[None]] = set()
     reserve = Reserve()
     with _listening(path) as listener, closing(reserve):
@@ -65,7 +64,7 @@ async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Ex
         try:
             while True:
                 try:
-                    connection, _ = await loop.sock_accept(listener)
+                    connection = await _accepted(listener)
                 except OSError as error:
                     on_failure(error)
                     if not reserve.give():
@@ -82,6 +81,21 @@ async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Ex
                 task.cancel()
             if answers:
                 await asyncio.wait(answers)
+
+
+async def _accepted(listener: socket.socket) -> socket.socket:
+    """Give the next client; one that comes in the moment of a cancellation is hung up on, or it would stay open."""
+    accepting = asyncio.ensure_future(asyncio.get_running_loop().sock_accept(listener))
+    try:
+        await asyncio.wait([accepting])
+    except asyncio.CancelledError:
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        if not accepting.cancelled() and accepting.exception() is None:
+            accepting.result()[0].close()
+        raise
+    connection, _ = accepting.result()
+    return connection
 
 
 def _close(connection: socket.socket, _: asyncio.Task[None]) -> None:
@@ -117,9 +131,14 @@ async def _answer(connection: socket.socket, handlers: Handlers, on_failure: Cal
     """Answer one client: the only place that catches what goes wrong with it."""
     try:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
-        with closing(writer), suppress(ConnectionError):  # the client did not wait for the answer
-            writer.write(json.dumps(await _reply(reader, handlers, on_failure)).encode() + b"\n")
-            await writer.drain()
+        try:
+            with suppress(ConnectionError):  # the client did not wait for the answer
+                writer.write(json.dumps(await _reply(reader, handlers, on_failure)).encode() + b"\n")
+                await writer.drain()
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
     except Exception as error:  # noqa: BLE001  # told by the keeper of the control socket
         on_failure(error)
         connection.close()

@@ -28,6 +28,10 @@ async def denies(_: dict[str, Any]) -> dict[str, Any]:
     raise Denied("no", "config")
 
 
+SLEEP = asyncio.sleep
+"""As it is before a test replaces it."""
+
+
 @asynccontextmanager
 async def listening(folder: Path) -> AsyncIterator[tuple[Path, list[Exception]]]:
     path, failures = socket_of(folder / "spool.sqlite"), list[Exception]()
@@ -39,6 +43,7 @@ async def listening(folder: Path) -> AsyncIterator[tuple[Path, list[Exception]]]
                 await asyncio.sleep(0)
         yield path, failures
     finally:
+        await SLEEP(0.05)  # who has just connected is met: asyncio leaves a transport behind where that is cut off
         task.cancel()
         await asyncio.wait([task])
         assert not path.exists()
