@@ -78,9 +78,13 @@ async def test_no_late_answer_counts_for_a_later_question(tmp_path: Path) -> Non
 
 
 async def test_answers_in_time_are_taken(tmp_path: Path) -> None:
-    """Delays below the time-out cost nothing: no timely answer is discarded."""
+    """Delays below the time-out cost nothing: no timely answer is discarded.
+
+    The first question waits until the power-on lines are out: one that crosses the question for the number is equal to
+    its answer, and costs one exchange (refused, and told).
+    """
     (tmp_path / "0").mkdir()
-    runs = await play(case({"delay_s": 0.5 * TIMEOUT}, 0.05), tmp_path / "0")
+    runs = await play(replace(case({"delay_s": 0.5 * TIMEOUT}, 0.05), asks_after=0.3), tmp_path / "0")
     for run in runs:
         held = run.held > 0.1 * TIMEOUT
         assert held or not run.errors, (str(run.subject), run.errors[:2])

@@ -23,7 +23,7 @@ class Case:
     Without `over` it never ends, and is so mild that readings come all the time: the last one `within` seconds before
     the end. `only` are the drivers that it is for (their simulators have such a state); `by_driver` are the faults of
     one driver alone. `rival`: another client is connected from the first instant to the second one. `hopeless`: no
-    answer comes in time, so nothing may be read.
+    answer comes in time, so nothing may be read. `asks_after`: seconds from the start of the lab to the first question.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Case:
     period: float = 0.08
     rival: tuple[float, float] | None = None
     hopeless: bool = False
+    asks_after: float = 0.0
 
     @property
     def ends(self) -> float:

@@ -103,6 +103,7 @@ async def _follow(run: Run, listening: Listening, wires: Wires, until: float) ->
     link = wires.link(listening.address, driver, unit=listening.unit, line=line)
     expected = SERIAL if driver.identity else None
     instrument = Instrument(str(subject), driver, link, expected, prove_every=PROVE_EVERY)
+    await asyncio.sleep(run.case.asks_after)
     began = time.monotonic()
     while time.monotonic() < until:
         for poll in driver.polls:
