@@ -51,8 +51,14 @@ class Link(Protocol[Asked_contra]):
     def suspect(self) -> bool:
         """Whether an answer to an earlier question may still come; False where the link itself can tell them apart."""
 
-    def proves(self, query: Asked_contra) -> bool:
-        """Whether an answer to this question, asked now, can only be its own: none of the same form may still come."""
+    def to_prove(self, query: Asked_contra) -> int | None:
+        """How many answers to this question, asked from now on, show that no late one to a poll can come.
+
+        1 where its answer can only be its own; None where no number of them shows it.
+        """
+
+    def believe(self) -> None:
+        """Note that the last answer could be read."""
 
     def trust(self) -> None:
         """Note that control questions were answered: no answer to an earlier question will come any more."""
@@ -200,18 +206,20 @@ class Instrument(Generic[Q]):
 
     async def _control(self) -> None:
         """Ask what only the right answer can answer, until no answer to an earlier question can come any more."""
+        unsettled = f"{self.name}: answers to earlier questions may still come; it is asked again when none can"
         controls = list(self.driver.controls)
         if (identity := self.driver.identity) is not None:
             controls.append(Control(identity.query, identity.decode))
-        needed = min(CONTROLS, len(controls))
-        for control in controls:
-            if needed and self.link.proves(control.query):
+        if not controls:
+            raise Unsettled(unsettled)
+        for _ in range(min(CONTROLS, len(controls))):
+            times = {place: self.link.to_prove(control.query) for place, control in enumerate(controls)}
+            place, least = min(times.items(), key=lambda one: one[1] or math.inf)
+            if least is None:
+                raise Unsettled(unsettled)
+            control = controls.pop(place)
+            for _ in range(least):
                 self._believed(control.check, await self.link.ask(control.query))
-                needed -= 1
-        if needed or not controls:
-            raise Unsettled(
-                f"{self.name}: answers to earlier questions may still come; it is asked again when none can"
-            )
         self.link.trust()
 
     async def _identify(self) -> None:
@@ -252,12 +260,15 @@ class Instrument(Generic[Q]):
     def _believed(self, decode: Callable[[bytes], T], raw: bytes) -> T:
         """Decode an answer; where it cannot be read, its own right answer may still come."""
         try:
-            return decode(raw)
+            answer = decode(raw)
         except WrongSetting:
-            raise  # it could be read, and came in time
+            self.link.believe()  # it could be read, and came in time
+            raise
         except Unreadable:
             self.link.distrust()
             raise
+        self.link.believe()
+        return answer
 
     def _checked(self, poll: Poll[Q], raw: bytes) -> tuple[Sample, ...]:
         """Decode a reply; a value without its unit counts only where this connection has shown the right one."""

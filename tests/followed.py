@@ -44,8 +44,11 @@ class Wire:
     waiting = False
     suspect = False
 
-    def proves(self, query: Any) -> bool:
-        return True
+    def to_prove(self, query: Any) -> int | None:
+        return 1
+
+    def believe(self) -> None:
+        pass
 
     def trust(self) -> None:
         pass

@@ -137,10 +137,13 @@ class ModbusUnit:
         """Bytes around the frames of this bus that are no part of one."""
         return self._bus.wire.rubbish
 
-    def proves(self, query: Registers) -> bool:
-        """Whether an answer to this question can only be its own: `ask` sees to that."""
+    def to_prove(self, query: Registers) -> int | None:
+        """Give 1: an answer to this question can only be its own, `ask` sees to that."""
         del query
-        return True
+        return 1
+
+    def believe(self) -> None:
+        """Note that the last answer could be read; `ask` asks its own control questions."""
 
     def trust(self) -> None:
         """Note that control questions were answered; `ask` asks its own."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 Form: TypeAlias = object
 """What an answer can be told by: answers of equal forms cannot be told apart."""
@@ -24,6 +27,8 @@ class Question:
     shape: object = None
     seen: bool = False
     """What seems to be its late answer has come; it stays open until something proves that it was."""
+    harmless: bool = False
+    """No poll would take its late answer: it matters only for what another control question proves."""
 
 
 class OpenQuestions:
@@ -52,10 +57,27 @@ class OpenQuestions:
         """Forget all: something proved that none of their answers will come any more."""
         self._open.clear()
 
+    def answered(self, form: Form, sent: float, controls: Collection[Form]) -> None:
+        """Note that a control question, sent last, was answered, perhaps by the answer to an older one of its form.
+
+        Where an older one is open, that one counts as answered and this one as open. Where none is, no answer to a
+        control question that was sent before will come: a wire keeps the order of answers.
+        """
+        older = min((one for one in self._open if one.form == form), key=lambda one: one.sent, default=None)
+        if older is None:
+            self._open = [one for one in self._open if one.form not in controls or one.sent > sent]
+            return
+        self._open.remove(older)
+        self._open.append(Question(form, sent, harmless=True))
+
+    def keep_harmless(self, forms: Collection[Form]) -> None:
+        """Forget all but the control questions, of these forms: something proved that nothing else will come."""
+        self._open = [replace(one, harmless=True) for one in self._open if one.form in forms]
+
     def any(self, at: float) -> bool:
-        """Whether the answer to any question may still come."""
+        """Whether an answer may still come that could be taken for another one."""
         self._expire(at)
-        return bool(self._open)
+        return any(not one.harmless for one in self._open)
 
     def holds(self, form: Form, at: float) -> bool:
         """Whether an answer of this form may still come."""
@@ -70,7 +92,7 @@ class OpenQuestions:
     def oldest(self, at: float) -> Question | None:
         """Give the oldest question whose late answer has not been seen."""
         self._expire(at)
-        return next((one for one in self._open if not one.seen), None)
+        return next((one for one in self._open if not one.seen and not one.harmless), None)
 
     def recognise(self, form: Form, at: float) -> bool:
         """Take what came at `at` for the late answer to the oldest open question of its form, if there is one."""

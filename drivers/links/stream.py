@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from drivers.driver import Listen, Text
 from drivers.errors import Lost, Silent
-from drivers.links.control_order import ANYTHING, may_prove
+from drivers.links.control_order import ANYTHING, answers_to_prove
 from drivers.links.ends import length_up_to
 from drivers.links.ends import measure_of as _measure
 from drivers.links.wire import TALK_GAP, Wire
@@ -141,16 +141,22 @@ class StreamLink:
         """Bytes around answers that are no part of one; a text has none."""
         return self._wire.rubbish
 
-    def proves(self, query: Text | Listen) -> bool:
-        """Whether an answer to this question, asked now, shows with those before it that no late one can come."""
+    def to_prove(self, query: Text | Listen) -> int | None:
+        """Give how many answers to this question, one after the other, show that no late one to a poll can come."""
         if isinstance(query, Listen):
-            return True
-        open_forms = self._questions.forms(time.monotonic())
-        return not open_forms or may_prove(query.command, self._controls, open_forms)
+            return 1
+        return answers_to_prove(query.command, self._controls, self._questions.forms(time.monotonic()))
+
+    def believe(self) -> None:
+        """Note that the last answer could be read: a control question was answered, or an older one of its form."""
+        if self._last is not None and self._last[0].command in self._controls:
+            query, sent, _ = self._last
+            self._last = None
+            self._questions.answered(query.command, sent, self._controls)
 
     def trust(self) -> None:
-        """Note that control questions were answered: no answer to an earlier question will come any more."""
-        self._questions.clear()
+        """Note that control questions were answered: no answer to an earlier poll will come any more."""
+        self._questions.keep_harmless(self._controls)
         self._doubts = 0
 
     def distrust(self) -> None:

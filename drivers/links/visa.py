@@ -80,9 +80,12 @@ class VisaLink:
         """Whether the answer to an earlier question may still come: never where it ends with its connection."""
         return self._questions.any(time.monotonic())
 
-    def proves(self, query: Text | Listen) -> bool:
-        """Whether an answer to this question, asked now, can only be its own."""
-        return isinstance(query, Text) and not self._questions.holds(query.command, time.monotonic())
+    def to_prove(self, query: Text | Listen) -> int | None:
+        """Give 1 where an answer to this question, asked now, can only be its own."""
+        return 1 if isinstance(query, Text) and not self._questions.holds(query.command, time.monotonic()) else None
+
+    def believe(self) -> None:
+        """Note that the last answer could be read: that shows nothing of earlier ones before `trust`."""
 
     def trust(self) -> None:
         """Note that control questions were answered."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 import struct
 import time
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,12 @@ from drivers.errors import InstrumentError, Silent, Unreadable
 from drivers.instrument import Instrument
 from drivers.links import Wires
 from drivers.sample import Sample
-from tests.conformance.links.conftest import MODBUS, STREAMS, Bench
+from tests.conformance.links.conftest import MODBUS, STREAMS, Bench, make_bench
 from tests.conformance.links.peers import ModbusTcp, Mouth, crc, right
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TIMEOUT = 0.1
 only_modbus = pytest.mark.parametrize("bench", MODBUS, indirect=True)
@@ -116,6 +119,54 @@ async def test_no_value_was_taken_before_it_was_asked_for(bench: Bench, delays: 
         assert any("answers come 0." in one and "longer than the time-out of 0.1 s" in one for one in said), said
     if delays == "single":
         assert good >= 3
+
+
+async def behind(bench: Bench, answers: int, controls: int) -> tuple[int, int]:
+    """Read an instrument that gives each answer so many questions late; gives how many values were right and wrong."""
+    waiting: list[bytes] = []
+
+    async def one_by_one(mouth: Mouth) -> None:
+        waiting.append(mouth.frame(mouth.number))
+        if len(waiting) > answers:
+            mouth.write(waiting.pop(0))
+
+    tell_the_time(bench)
+    bench.peer.script = one_by_one
+    whole = driver(bench)
+    clock = replace(whole, controls=whole.controls[:controls])
+    unit = 1 if bench.kind in MODBUS else None
+    await bench.peer.start_serving()
+    instrument = Instrument("clock", clock, bench.wires.link(bench.address, clock, unit=unit), prove_every=1e9)
+    right = wrong = 0
+    until = time.monotonic() + 6.0
+    while time.monotonic() < until:
+        with contextlib.suppress(InstrumentError):
+            answer = await instrument.read(clock.polls[0])
+            taken = float(answer.samples[0].value or 0) / 1000
+            fits = answer.asked - 0.002 <= taken <= answer.answered + 0.002
+            right, wrong = right + fits, wrong + (not fits)
+    await bench.wires.close()
+    await bench.peer.stop()
+    return right, wrong
+
+
+@pytest.mark.parametrize("kind", STREAMS + MODBUS)
+async def test_an_instrument_that_is_some_answers_behind_gives_no_value(kind: str, tmp_path: Path) -> None:
+    """Each question brings the answer to an earlier one: that a control question is answered shows little then."""
+    cases = [
+        (answers, controls)
+        for answers in (0, 1, 2, 3, 4, 5, 8)
+        for controls in ((0, 1, 2, 4) if kind in STREAMS else (0,))
+    ]
+    folders = [tmp_path / f"{answers}-{controls}" for answers, controls in cases]
+    for folder in folders:
+        folder.mkdir()
+    benches = [make_bench(kind, folder) for folder in folders]
+    seen = await asyncio.gather(*(behind(bench, *case) for bench, case in zip(benches, cases, strict=True)))
+    wrong = {
+        case: counts for case, counts in zip(cases, seen, strict=True) if counts[1] or (counts[0] > 0) != (case[0] == 0)
+    }
+    assert not wrong, "(answers behind, control questions): (right, wrong)"
 
 
 @only_rtu
@@ -253,8 +304,8 @@ async def test_a_late_line_is_measured_and_lengthens_the_quiet(bench: Bench) -> 
     with pytest.raises(Silent):
         await bench.read(link, 2)
     assert link.suspect
-    assert not link.proves(bench.question(2))
-    assert link.proves(bench.question(3))
+    assert link.to_prove(bench.question(2)) is None
+    assert link.to_prove(bench.question(3)) == 1
     await asyncio.sleep(0.2)
     with pytest.raises(Silent, match=r"answers come 0\.2 s after.*set timeout"):
         await bench.read(link, 3)

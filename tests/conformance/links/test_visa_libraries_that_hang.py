@@ -118,13 +118,13 @@ async def test_where_an_answer_outlives_its_session_the_link_is_suspect(library:
         library.failing = False
     else:
         link.distrust()
-    assert not link.proves(ask(b"READ?"))
-    assert link.proves(ask(b"*IDN?"))
+    assert link.to_prove(ask(b"READ?")) is None
+    assert link.to_prove(ask(b"*IDN?")) == 1
     await link.ask(ask(b"*IDN?"))
     assert (library.cleared, link.suspect, link.unasked) == (2, True, 1)
     link.trust()
     assert (link.suspect, link.sent > 0) == (False, True)
-    assert link.proves(ask(b"READ?"))
+    assert link.to_prove(ask(b"READ?")) == 1
     await link.close()
 
 
@@ -139,9 +139,9 @@ async def test_no_answer_comes_after_a_long_time(
     clock: Any = type("Clock", (), {"monotonic": staticmethod(lambda: now)})
     monkeypatch.setattr(visa, "time", clock)
     now += seconds - 1
-    assert not link.proves(ask(b"READ?"))
+    assert link.to_prove(ask(b"READ?")) is None
     now += 2
-    assert link.proves(ask(b"READ?"))
+    assert link.to_prove(ask(b"READ?")) == 1
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class Wire:
     waiting: bool = False
     suspect: bool = False
     unproven: set[Text] = field(default_factory=set)
+    times: dict[Text, int] = field(default_factory=dict)
     did: list[object] = field(default_factory=list)
     before: Callable[[Text], None] = lambda _: None
 
@@ -82,8 +83,11 @@ class Wire:
         }
         self.answers = right | self.answers
 
-    def proves(self, query: Text) -> bool:
-        return query not in self.unproven
+    def to_prove(self, query: Text) -> int | None:
+        return None if query in self.unproven else self.times.get(query, 1)
+
+    def believe(self) -> None:
+        pass
 
     def trust(self) -> None:
         self.did.append("trust")

@@ -126,6 +126,12 @@ async def test_a_control_question_that_proves_nothing_now_is_passed_over_and_the
     assert wire.done() == ["open", SECOND, WHO, "trust", WHO, ON, SET]
 
 
+async def test_a_control_question_of_which_older_ones_are_open_is_asked_as_often_as_proves_something() -> None:
+    instrument, wire = made(suspect=True, times={FIRST: 3, SECOND: 2})
+    await instrument.connect()
+    assert wire.done() == ["open", WHO, SECOND, SECOND, "trust", WHO, ON, SET]
+
+
 async def test_where_too_few_control_questions_prove_anything_it_is_silent_for_now() -> None:
     instrument, wire = made(suspect=True, unproven={FIRST, SECOND})
     with pytest.raises(Silent, match="balance: answers to earlier questions may still come"):

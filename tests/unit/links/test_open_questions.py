@@ -24,6 +24,22 @@ def test_the_oldest_question_of_its_form_is_answered_first() -> None:
     assert not questions.any(15.0)
 
 
+def test_a_control_question_is_answered_by_the_oldest_of_its_form_and_is_open_then_itself() -> None:
+    questions = OpenQuestions(settle=1.0)
+    for sent, form in enumerate(["I4", "SI", "I2", "I4"], 10):
+        questions.add(form, float(sent))
+    questions.answered("I4", 14.0, {"I2", "I4"})
+    assert questions.forms(15.0) == ["SI", "I2", "I4", "I4"]
+    questions.keep_harmless({"I2", "I4"})
+    assert questions.forms(15.0) == ["I2", "I4", "I4"]
+    assert not questions.any(15.0)
+    assert questions.oldest(15.0) is None
+    questions.add("SI", 16.0)
+    assert questions.any(17.0)
+    questions.answered("I3", 18.0, {"I2", "I3", "I4"})
+    assert questions.forms(19.0) == ["SI"], "it was not open: nothing that was asked before it comes any more"
+
+
 @pytest.mark.parametrize(("settle", "delay", "life"), [(1.0, 0.0, 30.0), (10.0, 0.0, 40.0), (1.0, 12.0, 48.0)])
 def test_a_question_expires(settle: float, delay: float, life: float) -> None:
     questions = OpenQuestions(settle)
