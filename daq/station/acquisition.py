@@ -1,21 +1,21 @@
 """Reads every instrument on its grid; what was read goes to the spool, and so does why something was not.
 
-Instants lie on an absolute grid of the monotonic clock, aligned to multiples of the period on the wall clock. A tick
-that was missed is counted and never made up. A failing instrument does not delay the others, and a poll that cannot be
-read does not cost the other polls of its instrument anything.
+A failing instrument does not delay the others, and a poll that cannot be read does not cost the other polls of its
+instrument anything.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daq.host.clock import NANOSECONDS, STEP, ahead_ns, first_tick, wait
+from daq.host.clock import STEP
 from daq.road.reading import EventKind, Reading, Series
-from daq.station.doubts import IDENTITY, Doubts
+from daq.station.doubts import Doubts
+from daq.station.grid import Grid
 from daq.station.missed import Missed
+from daq.station.proofs import Proofs
 from drivers.errors import Impostor, InstrumentError, Silent, Unreadable
 
 if TYPE_CHECKING:
@@ -29,18 +29,8 @@ FAILURES_ALLOWED = 3
 """Failures in a row before an instrument, or one of its polls, is asked less often."""
 LONGEST_PAUSE = 30.0
 """Seconds at most between two attempts then."""
-LAST_PROOF = 1.5
-"""Seconds that a follower that ends waits for the proof of what was stored last."""
 PLUG_CHECK = 0.5
 """Seconds between two checks whether an instrument that is asked less often was plugged in again."""
-LOOK = 1.0
-"""Seconds between two looks at the wall clock while the next tick is far away."""
-AT_ITS_MARK = 60.0
-"""Seconds of a period from which on a reading is taken at its mark of the wall clock, or not at all."""
-EXACT = 1e-6
-"""Part of a period by which sums of floats may be wrong."""
-FOLLOW = 0.001
-"""Seconds by which the grid may be away from the wall clock before it follows: time servers correct in small steps."""
 
 
 class _OnePoll(Exception):
@@ -70,31 +60,19 @@ class Follower:
     stopping: bool = False
     ending: str = "the station stops"
     """Why this follower ends: text for a gap that is still open then."""
-    resume_from: float | None = None
-    """First tick that is not accounted for, of this follower or of the one that it replaces.
-
-    In seconds of the monotonic clock and of the suspension of the machine, which that clock does not count, together.
-    """
     asking: bool = field(default=False, init=False)
     expected_by: float = math.inf
     """Monotonic instant by which this follower must have made progress; after it, it counts as stuck."""
     account: Missed = field(init=False)
+    grid: Grid = field(init=False)
     doubts: Doubts = field(init=False)
+    _proofs: Proofs = field(init=False)
     _series: dict[str, Series] = field(default_factory=dict, init=False)
-    _serial: str | None = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
-    _asleep: float = field(default=0.0, init=False)
-    """Seconds of suspension up to `resume_from`."""
-    _asleep_known: bool = field(default=False, init=False)
-    _asleep_now: float = field(default=0.0, init=False)
-    """The same at the last look before a question; 0.0 where there was none."""
-    _ahead: int = field(default=0, init=False)
-    """Nanoseconds by which the wall clock was ahead of the monotonic one at the last look."""
     longest_wait: float = field(default=0.0, init=False)
     """Seconds from a tick within which a healthy instrument has been read, or has failed."""
     _told: str = field(default="", init=False)
     """Cause of the last failure that was told, until something is read again."""
-    _announced: bool = field(default=False, init=False)
     _poll_failures: dict[int, int] = field(default_factory=dict, init=False)
     _poll_not_before: dict[int, float] = field(default_factory=dict, init=False)
 
@@ -102,9 +80,11 @@ class Follower:
         name, driver = self.instrument.name, self.instrument.driver
         self.longest_wait = 30.0 + self.period + 2 * driver.settle + _longest_round(driver)
         self.account = Missed(self.station, name, len(driver.polls))
+        self.grid = Grid(self.station.clock, self.period, self.account, self.instrument.expire_proof)
         identity = driver.identity
         provable = identity is not None and not identity.disturbs
         self.doubts = Doubts(self.station, name, provable=provable)
+        self._proofs = Proofs(self.station, self.instrument, self.doubts)
         for channel in driver.channels:
             self._series[channel.name] = Series(self.station.name, name, channel.name, channel.quantity, channel.unit)
 
@@ -126,9 +106,7 @@ class Follower:
 
     async def run(self) -> None:
         """Read until cancelled or told to stop; then tell what is still untold and close the instrument."""
-        if self.instrument.proving:  # this follower was started again: neither a good nor a failed proof ended that
-            self.instrument.proving = False
-            self.doubts.raise_for(IDENTITY, "the proof that was due ended in an error of the program")
+        self._proofs.begin()
         try:
             if self.period:
                 while not self.stopping:
@@ -137,10 +115,10 @@ class Follower:
                 await self._ask_continuously()
         finally:
             self.expected_by = self.station.clock.monotonic() + self.longest_wait
-            self._account_until_now()
+            self.grid.end(self.ending)
             try:
-                if self.stopping:
-                    await self._prove_last()
+                if self.stopping and (error := await self._proofs.prove_last()) is not None:
+                    self._tell_failure(error)
             finally:
                 if self.stopping:
                     self.doubts.end()  # nobody will ask again
@@ -153,103 +131,28 @@ class Follower:
 
     async def _follow_grid(self) -> None:
         """Read at every tick until the wall clock is set or the machine sleeps: then the grid is aligned again."""
-        clock = self.station.clock
-        asleep, ahead = clock.asleep(), ahead_ns(clock)
-        tick = first_tick(clock, self.period)
-        self._account_until(tick, asleep)
-        self._asleep, self._asleep_known = asleep, True
+        grid = self.grid
+        tick = grid.align("it was started again" if self.restarts else "its config was changed")
         while not self.stopping:
-            self.resume_from = tick + self._asleep
             self.expected_by = tick + self.longest_wait
-            if not await self._sleep_until(tick, ahead):
-                if not self._realign(tick):
-                    return
-                await self._take_and_tell(tick)
+            if not await grid.reach(tick):
+                if grid.realign(tick):
+                    await self._take_and_tell(tick)
                 return
-            drift = (self._ahead - ahead) / NANOSECONDS
-            tick = await self._take_and_tell(tick)
-            if abs(drift) > FOLLOW:
-                tick -= drift
-                ahead += round(drift * NANOSECONDS)
+            tick = grid.follow(await self._take_and_tell(tick))
 
     async def _take_and_tell(self, tick: float) -> float:
         """Read at this tick, and count the ticks that pass meanwhile; gives the next one."""
         try:
             self.asking = True
             pause = await self._take()
-            await self._prove_before(tick + (self._passed(tick) + 1) * self.period)
+            await self._prove_before(tick + (self.grid.passed(tick) + 1) * self.period)
             self.asking = False
             if pause:
                 await self._pause(pause)
         finally:
-            passed = self._passed(tick)
-            self.account.passed(passed, self._utc(tick + self.period) if passed else 0)
-            tick += (passed + 1) * self.period
-            self.resume_from = tick + self._asleep
+            tick = self.grid.leave(tick)
         return tick
-
-    def _passed(self, tick: float) -> int:
-        """Count the ticks behind `tick` that are over by now."""
-        return max(0, math.floor((self.station.clock.monotonic() - tick) / self.period))
-
-    async def _sleep_until(self, tick: float, ahead: int) -> bool:
-        """Sleep until the tick; False at once where the wall clock was set or the machine has slept."""
-        clock = self.station.clock
-        while (left := tick - clock.monotonic()) > LOOK:
-            await clock.sleep_until(clock.monotonic() + min(left, LOOK))
-            if self._is_set(ahead):
-                return False
-        await clock.sleep_until(tick)
-        return not self._is_set(ahead)
-
-    def _is_set(self, ahead: int) -> bool:
-        clock = self.station.clock
-        self._ahead, self._asleep_now = ahead_ns(clock), clock.asleep()
-        return abs(self._ahead - ahead) > STEP * NANOSECONDS or self._asleep_now - self._asleep > STEP
-
-    def _realign(self, tick: float) -> bool:
-        """Count the ticks that the machine has slept through; gives whether this tick is to be read all the same.
-
-        A wall clock that was set makes no tick pass. Where it is found at the tick itself, and the next mark is far,
-        the reading is taken now: else two of them would lie up to two periods apart.
-        """
-        clock = self.station.clock
-        now, slept = clock.monotonic(), clock.asleep() - self._asleep
-        self.resume_from = None
-        if slept > STEP:
-            self.instrument.expire_proof()
-            passed = math.floor((now + slept - tick) / self.period + EXACT) + 1
-            since = clock.utc_ns() - round((now + slept - tick) * NANOSECONDS)
-            self.account.passed(passed, since, "the machine was suspended")
-            return False
-        if now < tick or first_tick(clock, self.period) - now < self.period / 2:
-            return False
-        if self.period > AT_ITS_MARK:
-            self.account.passed(1, clock.utc_ns(), "the wall clock was set at this instant")
-            return False
-        return True
-
-    def _account_until(self, tick: float, asleep: float) -> None:
-        """Count the ticks before `tick` at which this follower, or the one that it replaces, could not ask."""
-        if self.resume_from is None:
-            return
-        cause = "it was started again" if self.restarts else "its config was changed"
-        if self._asleep_known and asleep - self._asleep > STEP:
-            cause = "the machine was suspended"
-        since = tick + asleep - self.resume_from
-        passed = math.floor((since + min(STEP, self.period / 2)) / self.period)
-        self.account.passed(passed, self._utc(tick) - round(since * NANOSECONDS), cause)
-
-    def _account_until_now(self) -> None:
-        """Count the ticks that are over by now, where this follower ends while it should have asked."""
-        clock = self.station.clock
-        if self.resume_from is None or not self.period:
-            return
-        late = clock.monotonic() + clock.asleep() - self.resume_from
-        if late > 0:
-            passed = math.floor(late / self.period) + 1
-            self.account.passed(passed, clock.utc_ns() - round(late * NANOSECONDS), self.ending)
-            self.resume_from += passed * self.period
 
     async def _ask_continuously(self) -> None:
         clock = self.station.clock
@@ -274,9 +177,6 @@ class Follower:
                 self._poll_not_before.clear()
                 break
 
-    def _utc(self, instant: float) -> int:
-        return ahead_ns(self.station.clock) + round(instant * NANOSECONDS)
-
     # -- what
 
     async def _take(self) -> float:
@@ -288,17 +188,17 @@ class Follower:
             for number, poll in self._due_polls(missing):
                 try:
                     if not self.instrument.connected:
-                        await self._connect()
+                        await self._proofs.connect()
                     answer = await self._read(poll)
                 except _OnePoll as error:
                     self._failed([number], error.cause)
                     missing.discard(number)
                     unreadable.append(number)
                 except InstrumentError as error:  # the wire or the instrument itself: no other poll could be read
-                    self._notice_other_serial()
+                    self._proofs.notice_other_serial()
                     self._failed(sorted(missing), error)
                     missing.clear()
-                    self._announced = False
+                    self._proofs.announced = False
                     break
                 else:
                     missing.discard(number)
@@ -336,31 +236,15 @@ class Follower:
         excess = failures - FAILURES_ALLOWED
         return min(LONGEST_PAUSE, max(self.period, 1.0) * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
 
-    async def _connect(self) -> None:
-        """Connect, and say who answers."""
-        instrument = self.instrument
-        try:
-            await instrument.connect()
-        except InstrumentError as error:
-            instrument.proving = False
-            self.doubts.failed_to_connect(error, instrument.proofs)
-            raise
-        self._notice_other_serial()
-        self.doubts.proved(instrument.proofs)
-        if not self._announced:
-            self._announced = True
-            identity = f"serial number {instrument.serial}" if instrument.serial is not None else "not identified"
-            self.station.event(EventKind.CONNECT, identity, instrument=instrument.name)
-
     async def _read(self, poll: Poll[Any]) -> Answer:
         """Read one poll; an answer that was awaited while the machine slept is no reading of either instant."""
         clock, instrument = self.station.clock, self.instrument
-        asleep, self._asleep_now = self._asleep_now or clock.asleep(), 0.0
+        asleep = self.grid.asleep_before()
         try:
             answer = await instrument.read(poll)
         except InstrumentError as error:
             if instrument.proving:  # it was due, or bytes came that nobody asked for
-                self._proof_failed(error)
+                self._proofs.failed(error)
                 raise
             if isinstance(error, Unreadable):
                 raise _OnePoll(error) from error
@@ -368,51 +252,16 @@ class Follower:
         if clock.asleep() - asleep > STEP:
             instrument.expire_proof()
             raise Silent(f"{instrument.name}: the machine was suspended while the answer was awaited")
-        self._notice_other_serial()
+        self._proofs.notice_other_serial()
         return answer
 
     async def _prove_before(self, next_tick: float) -> None:
         """Use the time until the next tick for a proof that would be due then, so that no reading waits for it."""
         if self.period < self.instrument.prove_every and self.instrument.proof_due(next_tick):
             try:
-                await self._prove()
+                await self._proofs.prove()
             except InstrumentError as error:
                 self._tell_failure(error)
-
-    async def _prove_last(self) -> None:
-        """Prove what was stored last before this follower ends: another one may be on this wire next."""
-        if not self.doubts.open:
-            return
-        proof = asyncio.ensure_future(self._prove() if self.instrument.connected else self._connect())
-        try:
-            await wait(self.station.clock, [proof], LAST_PROOF)
-        finally:
-            proof.cancel()
-            await asyncio.wait([proof])
-        if not proof.cancelled() and isinstance(error := proof.exception(), InstrumentError):
-            self._tell_failure(error)
-
-    async def _prove(self) -> None:
-        """Ask who answers and how it is set; what a failure says of stored readings is recorded."""
-        try:
-            await self.instrument.prove()
-        except InstrumentError as error:
-            self._proof_failed(error)
-            raise
-        self._notice_other_serial()
-        self.doubts.proved(self.instrument.proofs)
-
-    def _proof_failed(self, error: InstrumentError) -> None:
-        self.instrument.proving = False
-        self.doubts.failed_proof(error, self.instrument.proofs)
-
-    def _notice_other_serial(self) -> None:
-        """Doubt what an instrument without an expected serial number gave before another one answered."""
-        before, self._serial = self._serial, self.instrument.serial
-        if before is not None and before != self._serial and self.instrument.expected_serial is None:
-            text = f"serial number {self._serial} answers where {before} answered before"
-            self.station.event(EventKind.IDENTITY, text, instrument=self.instrument.name)
-            self.doubts.raise_for(IDENTITY, text)
 
     def _keep(self, number: int, poll: Poll[Any], answer: Answer) -> None:
         station, instrument = self.station, self.instrument
@@ -420,7 +269,7 @@ class Follower:
         self._poll_not_before.pop(number, None)
         self.account.read(number)
         instant = answer.answered if poll.stamp == "answer" else (answer.asked + answer.answered) / 2
-        true = self._utc(instant)
+        true = self.grid.utc(instant)
         rtt = (answer.answered - answer.asked) * 1000
         serial = instrument.serial or ""
         simulated = self.simulated or serial.startswith("SIM")

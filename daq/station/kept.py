@@ -99,7 +99,7 @@ class Kept:
     @property
     def resume_from(self) -> float | None:
         """Give the monotonic instant of the first tick that is not accounted for; None where that is unknown."""
-        return self.follower.resume_from if self.follower is not None else self.since
+        return self.follower.grid.resume_from if self.follower is not None else self.since
 
     @property
     def stuck(self) -> float:

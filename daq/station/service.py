@@ -96,7 +96,7 @@ class StationService:
                 self._start_once(f"the link of {name}", lambda: self.give_back(name, instrument.link))
                 raise
             if before is not None:
-                follower.resume_from = before.resume_from
+                follower.grid.resume_from = before.resume_from
             return follower
 
         self.supervisor.add_made(name, make, table.period)

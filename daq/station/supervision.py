@@ -104,8 +104,8 @@ class Supervisor:
         try:
             follower = kept.make()
             if kept.trouble:
-                begin = kept.since if follower.resume_from is None else follower.resume_from
-                follower.resume_from = self._account_unmade(kept, follower.account, begin)
+                begin = kept.since if follower.grid.resume_from is None else follower.grid.resume_from
+                follower.grid.resume_from = self._account_unmade(kept, follower.account, begin)
         except Exception as error:  # noqa: BLE001  # the keeper of this instrument: told, counted, shown, tried again
             self._failed(kept, error)
             return False

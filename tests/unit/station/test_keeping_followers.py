@@ -56,8 +56,8 @@ async def test_every_tick_before_it_could_be_made_is_told_once(failures: int, pe
 
         def make() -> Follower:
             one = follower(made, clock, Wire(clock, balance), "late")
-            one.period = period
-            one.resume_from = begin
+            one.period = one.grid.period = period
+            one.grid.resume_from = begin
             return one
 
         made.add_made("late", failing(failures, make), period)
@@ -86,7 +86,7 @@ async def test_tick_from_which_it_accounts_is_counted(away: float) -> None:
 
         def make() -> Follower:
             one = follower(made, clock, Wire(clock, balance), "late")
-            one.resume_from = tick
+            one.grid.resume_from = tick
             return one
 
         made.add_made("late", failing(3, make), 1.0)

@@ -177,7 +177,7 @@ async def test_ticks_between_a_follower_and_the_one_that_replaces_it(resumes: bo
     await clock.run_for(20.0)
     second = follower()
     if resumes:
-        second.resume_from = first.resume_from
+        second.grid.resume_from = first.grid.resume_from
     task = asyncio.create_task(second.run())
     await clock.run_for(5.0)
     task.cancel()
@@ -319,7 +319,7 @@ async def test_another_config_with_a_longer_period_invents_nothing() -> None:
         task.cancel()
         await clock.finish(task)
         second_one = Follower(station, Instrument("b", mt_sics(), Wire(clock, balance), "B1", clock.monotonic), 60.0)
-        second_one.resume_from = first.resume_from
+        second_one.grid.resume_from = first.grid.resume_from
         task = asyncio.create_task(second_one.run())
         await clock.run_for(120.0)
         task.cancel()
@@ -411,7 +411,7 @@ async def test_a_suspension_between_two_runs_of_a_follower_is_told() -> None:
         await clock.run_for(1.0)
         if number:
             second = follower()
-            second.resume_from = first.resume_from
+            second.grid.resume_from = first.grid.resume_from
             first = second
     task = asyncio.create_task(first.run())
     await clock.run_for(5.0)

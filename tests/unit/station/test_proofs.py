@@ -345,7 +345,7 @@ async def test_a_link_that_may_not_be_asked_yet_is_no_failed_proof() -> None:
     async with running() as (clock, records, wire, _):
         await clock.run_for(6.2)
         wire.suspect = True
-        wire.to_prove = lambda _: None  # type: ignore[method-assign]
+        wire.to_prove = lambda _: None  # type: ignore[method-assign,assignment]
         await clock.run_for(20.0)
         wire.suspect = False
         await clock.run_for(60.0)
