@@ -10,7 +10,7 @@ import pytest
 
 from drivers.driver import Sample, Setup, Text
 from drivers.errors import Altered, Impostor, Lost, Silent, Unreadable, WrongSetting
-from drivers.instrument import decoded
+from drivers.instrument import MOST_AT_ONCE, decoded
 from tests.unit.drivers.answered import (
     CONNECTED,
     DRIVER,
@@ -130,6 +130,22 @@ async def test_a_control_question_of_which_older_ones_are_open_is_asked_as_often
     instrument, wire = made(suspect=True, times={FIRST: 3, SECOND: 2})
     await instrument.connect()
     assert wire.done() == ["open", WHO, SECOND, SECOND, "trust", WHO, ON, SET]
+
+
+async def test_one_attempt_asks_a_control_question_a_bounded_number_of_times() -> None:
+    """Else an attempt could take so long that the follower counts as stuck; what was answered counts at the next."""
+    instrument, wire = made(suspect=True, times={FIRST: 20, SECOND: 30, WHO: 40})
+    with pytest.raises(Silent, match="answers to earlier questions may still come"):
+        await instrument.connect()
+    assert wire.done() == ["open", *[FIRST] * MOST_AT_ONCE]
+    wire.times = {FIRST: MOST_AT_ONCE}
+    await instrument.connect()
+    assert wire.done() == ["open", SECOND, WHO, "trust", WHO, ON, SET]
+    wire.suspect = True
+    wire.times = {FIRST: MOST_AT_ONCE, SECOND: 30, WHO: 30}
+    with pytest.raises(Silent):
+        await instrument.connect()
+    assert wire.done() == ["open", *[FIRST] * MOST_AT_ONCE, *[SECOND] * MOST_AT_ONCE]
 
 
 async def test_where_too_few_control_questions_prove_anything_it_is_silent_for_now() -> None:
