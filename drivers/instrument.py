@@ -132,6 +132,16 @@ class Instrument(Generic[Q]):
         """Whether the next reading may be taken without connecting again."""
         return self._trusted
 
+    @property
+    def longest_round(self) -> float:
+        """Seconds that connecting, a proof and every poll take at most, without the time that others use the wire."""
+        driver = self.driver
+        identity = [driver.identity.query] if driver.identity is not None else []
+        controls = max((query.timeout for query in [*identity, *(one.query for one in driver.controls)]), default=0.0)
+        proof = sum(query.timeout for query in [*identity, *(step.query for step in driver.setup)])
+        polls = sum(poll.query.timeout for poll in driver.polls)
+        return float(2 * driver.settle + CONTROLS * MOST_AT_ONCE * controls + 2 * proof + polls)
+
     def proof_due(self, at: float) -> bool:
         """Whether the last proof will be too old for a reading at the monotonic instant `at`."""
         age = at - self._proved_at + min(EARLY, self.prove_every / 10)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from daq.station.records import Station
-    from drivers.driver import Driver, Poll
+    from drivers.driver import Poll
     from drivers.instrument import Answer, Instrument
 
 FAILURES_ALLOWED = 3
@@ -78,7 +78,7 @@ class Follower:
 
     def __post_init__(self) -> None:
         name, driver = self.instrument.name, self.instrument.driver
-        self.longest_wait = 30.0 + self.period + 2 * driver.settle + _longest_round(driver)
+        self.longest_wait = 30.0 + self.period + self.instrument.longest_round
         self.account = Missed(self.station, name, len(driver.polls))
         self.grid = Grid(self.station.clock, self.period, self.account, self.instrument.expire_proof)
         identity = driver.identity
@@ -315,12 +315,3 @@ class Follower:
             self.station.event(kind, cause, instrument=name)
         self.doubts.other_unit(error)
         self.last_error = self._told = cause
-
-
-def _longest_round(driver: Driver[Any]) -> float:
-    """Give the seconds that connecting, proving and every poll take at most."""
-    polls = sum(poll.query.timeout for poll in driver.polls)
-    others = sum(step.query.timeout for step in driver.setup)
-    others += sum(control.query.timeout for control in driver.controls)
-    identity = driver.identity.query.timeout if driver.identity is not None else 0.0
-    return float(polls + 2 * (others + identity))

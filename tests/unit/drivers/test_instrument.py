@@ -222,3 +222,13 @@ def test_a_decoder_that_says_what_it_read_is_believed_and_the_kind_of_error_is_k
     with pytest.raises(WrongSetting, match="this part of it") as caught:
         decoded(replace(POLL, decode=part), b"1.5 g")
     assert caught.value.raw == b"1"
+
+
+async def test_no_attempt_to_read_takes_longer_than_the_longest_round() -> None:
+    """A follower counts as stuck after it, so it must hold where every question is answered at its last instant."""
+    slow = {FIRST: MOST_AT_ONCE, SECOND: MOST_AT_ONCE, WHO: MOST_AT_ONCE}
+    instrument, wire = made(suspect=True, times=slow)  # the wire takes a second for each question, as is its time-out
+    begun = wire.now
+    await instrument.read(POLL)
+    assert len(wire.did) == len(["open", "trust", WHO, ON, SET, VALUE]) + 2 * MOST_AT_ONCE
+    assert wire.now - begun <= instrument.longest_round
