@@ -9,6 +9,8 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.conformance.simulated import judge
 from tests.conformance.simulated.cases import PROVE_EVERY, Case
 from tests.conformance.simulated.experiment import Run, play
@@ -49,6 +51,7 @@ def wrong(runs: list[Run]) -> list[str]:
     return [f"{run.case.faults} {run.subject}: {words}" for run in runs for words in judge.wrong(run)]
 
 
+@pytest.mark.timeout(3_600 if LONG else 120)
 async def test_no_late_answer_counts_for_a_later_question(tmp_path: Path) -> None:
     dice = random.Random(SEED)
     asked = taken = patterns = 0
@@ -91,6 +94,7 @@ async def test_answers_in_time_are_taken(tmp_path: Path) -> None:
         assert held or len(run.readings) > SECONDS / (3 * TIMEOUT + 0.1), str(run.subject)
 
 
+@pytest.mark.timeout(3_600 if LONG else 120)
 async def test_an_exchanged_instrument_is_found(tmp_path: Path) -> None:
     dice = random.Random(SEED)
     swaps = 0
