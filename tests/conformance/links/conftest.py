@@ -11,7 +11,7 @@ import pytest
 from drivers.driver import Channel, Driver, Identity, Poll, Query, SerialLine
 from drivers.errors import InstrumentError
 from drivers.links import Wires
-from tests.conformance.links.peers import Lines, ModbusRtu, ModbusTcp, Peer, PtyPeer, TcpPeer
+from tests.conformance.links.peers import Lines, ModbusRtu, ModbusTcp, Mouth, Peer, PtyPeer, TcpPeer
 from tests.conformance.links.visa_peers import HislipPeer, Messages, Vxi11Peer
 
 if TYPE_CHECKING:
@@ -66,6 +66,19 @@ class Bench:
         answer: bytes = await link.ask(self.question(number, timeout))
         assert answer == self.expected(number), "the answer to another question"
         return answer
+
+    async def talking(self) -> tuple[Any, Mouth]:
+        """Ask once; gives the link, and the mouth of the instrument, which can speak by itself."""
+        mouths: list[Mouth] = []
+
+        async def keep(mouth: Mouth) -> None:
+            mouths.append(mouth)
+            mouth.answer()
+
+        self.peer.script = keep
+        link = self.link()
+        await self.read(link, 1)
+        return link, mouths[0]
 
     async def read_until_right(self, link: Any, number: int) -> int:
         """Read until there is an answer, count the failures; a wrong answer fails the test."""

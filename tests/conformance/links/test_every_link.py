@@ -189,17 +189,9 @@ async def test_two_answers_to_one_question_are_none(bench: Bench) -> None:
 @only_bytes
 async def test_what_came_unasked_is_no_answer(bench: Bench) -> None:
     """A second answer comes after the first; the loop has read it before the next question, or not yet."""
-    mouths: list[Mouth] = []
-
-    async def remember(mouth: Mouth) -> None:
-        mouths.append(mouth)
-        mouth.answer()
-
-    link = bench.link()
-    bench.peer.script = remember
-    await bench.read(link, 1)
+    link, mouth = await bench.talking()
     for seconds in (0.02, None):
-        mouths[0].answer()
+        mouth.answer()
         if seconds:
             await asyncio.sleep(seconds)
         await bench.read(link, 2)

@@ -317,20 +317,12 @@ async def test_a_late_line_is_measured_and_lengthens_the_quiet(bench: Bench) -> 
 
 @on_streams
 async def test_a_whole_line_that_nobody_awaited_makes_the_link_suspect(bench: Bench) -> None:
-    mouths: list[Mouth] = []
-
-    async def keep(mouth: Mouth) -> None:
-        mouths.append(mouth)
-        mouth.answer()
-
-    bench.peer.script = keep
-    link = bench.link()
-    await bench.read(link, 1)
+    link, mouth = await bench.talking()
     assert (link.suspect, link.unasked) == (False, 0)
-    mouths[0].write(b"I4")
+    mouth.write(b"I4")
     await asyncio.sleep(0.02)
     assert (link.suspect, link.unasked) == (False, 2)
-    mouths[0].write(b' A "B12"\r\n')
+    mouth.write(b' A "B12"\r\n')
     await asyncio.sleep(0.02)
     assert (link.suspect, link.unasked) == (True, 12)
     await bench.read(link, 2)

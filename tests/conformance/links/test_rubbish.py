@@ -46,17 +46,9 @@ async def test_turnaround_bytes_around_each_answer_are_counted_and_no_failure(be
 
 @only_rtu
 async def test_a_byte_long_after_an_answer_is_unasked(bench: Bench) -> None:
-    mouths: list[Mouth] = []
-
-    async def keep(mouth: Mouth) -> None:
-        mouths.append(mouth)
-        mouth.answer()
-
-    bench.peer.script = keep
-    link = bench.link()
-    await bench.read(link, 1)
+    link, mouth = await bench.talking()
     await asyncio.sleep(0.15)
-    mouths[0].write(b"\0")
+    mouth.write(b"\0")
     await asyncio.sleep(0.02)
     await bench.read(link, 2)
     assert (link.rubbish, link.unasked) == (0, 1)
@@ -174,19 +166,11 @@ async def test_where_quieting_does_not_help_the_words_say_so(bench: Bench) -> No
 
 @on_streams
 async def test_what_is_listened_to_is_not_unasked(bench: Bench) -> None:
-    mouths: list[Mouth] = []
-
-    async def keep(mouth: Mouth) -> None:
-        mouths.append(mouth)
-        mouth.answer()
-
-    bench.peer.script = keep
-    link = bench.link()
-    await bench.read(link, 1)
+    link, mouth = await bench.talking()
     heard = asyncio.ensure_future(link.ask(Listen(b"\r\n", 1.0)))
     await asyncio.sleep(0.01)
     for part in (b"rest\r\n", b"1 g\r\n", b"2 g\r\n"):
-        mouths[0].write(part)
+        mouth.write(part)
         await asyncio.sleep(0.01)
     assert await heard == b"rest\r\n"
     assert (link.unasked, link.suspect) == (0, False)

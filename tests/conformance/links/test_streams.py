@@ -22,22 +22,9 @@ if TYPE_CHECKING:
 on_streams = pytest.mark.parametrize("bench", STREAMS, indirect=True)
 
 
-async def talk(bench: Bench, mouths: list[Mouth]) -> Mouth:
-    """Ask once, so that the script keeps a mouth that can speak by itself."""
-
-    async def keep(mouth: Mouth) -> None:
-        mouths.append(mouth)
-        mouth.answer()
-
-    bench.peer.script = keep
-    link = bench.link()
-    await bench.read(link, 1)
-    return mouths[0]
-
-
 @on_streams
 async def test_a_line_that_comes_by_itself_is_heard_whole(bench: Bench) -> None:
-    mouth = await talk(bench, [])
+    _, mouth = await bench.talking()
     link = bench.link()
     mouth.write(b"12")  # the beginning of a line that was cut by nobody's fault
     await asyncio.sleep(0.02)

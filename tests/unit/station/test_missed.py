@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -41,6 +42,13 @@ def channels(count: int) -> Driver[Text]:
     )
 
 
+def in_one_answer(count: int) -> Driver[Any]:
+    """Give a driver whose one poll has so many channels."""
+    channels = tuple(Channel(f"t{number}", "temperature", "Cel") for number in range(count))
+    poll = Poll(Text(b"SEND\r\n"), channels, lambda _: (Sample(Decimal(20), "Cel"),) * count)
+    return Driver("several in one", (poll,), Identity(Text(b"I4\r\n"), lambda _: "B1"))
+
+
 async def test_a_slow_minute_and_then_a_gap_are_told_in_full() -> None:
     silent = False
 
@@ -73,17 +81,7 @@ async def test_slow_and_then_well_is_told_when_the_follower_ends() -> None:
 
 
 async def test_three_channels_of_one_answer_are_one_poll() -> None:
-    three = Driver(
-        "three in one",
-        (
-            Poll(
-                Text(b"SEND\r\n"),
-                tuple(Channel(name, "temperature", "Cel") for name in "abc"),
-                lambda _: (Sample(Decimal(20), "Cel"),) * 3,
-            ),
-        ),
-        Identity(Text(b"I4\r\n"), lambda _: "B1"),
-    )
+    three = in_one_answer(3)
     fails = False
 
     def answer(_: bytes) -> bytes:
@@ -339,17 +337,7 @@ async def test_a_poll_that_is_refused_in_part_is_missed_once() -> None:
 
     clock, records = JumpingClock(), Half()
     station = Station("lab", records, clock)
-    two = Driver(
-        "two in one",
-        (
-            Poll(
-                Text(b"SEND\r\n"),
-                tuple(Channel(name, "temperature", "Cel") for name in "ab"),
-                lambda _: (Sample(Decimal(20), "Cel"),) * 2,
-            ),
-        ),
-        Identity(Text(b"I4\r\n"), lambda _: "B1"),
-    )
+    two = in_one_answer(2)
     follower = Follower(station, Instrument("b", two, Wire(clock, lambda _: b"x"), "B1", clock.monotonic), 1.0)
     task = asyncio.create_task(follower.run())
     await clock.run_for(5.0)
