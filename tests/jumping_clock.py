@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import random
+from typing import Any
 
 NANOSECONDS = 1_000_000_000
 
@@ -66,7 +67,7 @@ class JumpingClock:
             await _settle()
         self._now = end
 
-    async def finish(self, task: asyncio.Task[None]) -> None:
+    async def finish(self, task: asyncio.Task[Any]) -> None:
         """Let time pass until a task that is ending has ended; ten minutes at most."""
         end = self._now + 600.0
         while not task.done():

@@ -61,6 +61,8 @@ class Follower:
     ending: str = "the station stops"
     """Why this follower ends: text for a gap that is still open then."""
     asking: bool = field(default=False, init=False)
+    left_alone: bool = field(default=False, init=False)
+    """It could not be ended, and its accounts were closed from outside."""
     expected_by: float = math.inf
     """Monotonic instant by which this follower must have made progress; after it, it counts as stuck."""
     account: Missed = field(init=False)
@@ -120,12 +122,28 @@ class Follower:
                 if self.stopping and (error := await self._proofs.prove_last()) is not None:
                     self._tell_failure(error)
             finally:
-                if self.stopping:
-                    self.doubts.end()  # nobody will ask again
-                self.expected_by = math.inf
-                self.account.close(self.ending)
+                if not self.left_alone:
+                    self._tell_accounts()
                 self.asking = False
                 await self.instrument.close()
+                self.expected_by = math.inf
+
+    def end_in_pause(self) -> None:
+        """Tell what is untold and unproven, where it ends while it waits to be started again: nobody will ask again."""
+        self.stopping = True
+        self.grid.end(self.ending)
+        self._tell_accounts()
+
+    def leave_alone(self) -> None:
+        """Do the same where it cannot be ended: whatever it does later is not stored, and not counted again."""
+        self.end_in_pause()
+        self.account.close_for_good(self.ending)
+        self.left_alone = True
+
+    def _tell_accounts(self) -> None:
+        if self.stopping:
+            self.doubts.end()
+        self.account.close(self.ending)
 
     # -- when
 
@@ -201,9 +219,9 @@ class Follower:
                     self._proofs.announced = False
                     break
                 else:
+                    self._keep(number, poll, answer)
                     missing.discard(number)
                     taken += 1
-                    self._keep(number, poll, answer)
         finally:
             if missing:  # ended in the middle
                 self.account.failed(sorted(missing), self.ending)
@@ -264,6 +282,8 @@ class Follower:
                 self._tell_failure(error)
 
     def _keep(self, number: int, poll: Poll[Any], answer: Answer) -> None:
+        if self.left_alone:
+            return
         station, instrument = self.station, self.instrument
         self._poll_failures.pop(number, None)
         self._poll_not_before.pop(number, None)

@@ -82,6 +82,10 @@ class Doubts:
         if self.open:
             self.raise_for(IDENTITY, "no proof could be had before the reading of this instrument ended")
 
+    def take_over(self, before: Doubts) -> None:
+        """Go on with the values without a unit of the follower before: the next unit that is shown decides on them."""
+        self._unshown = dict(before._unshown)
+
     def other_unit(self, error: InstrumentError) -> None:
         """Record the values without a unit where the next unit that is shown is another one."""
         if isinstance(error, WrongSetting):

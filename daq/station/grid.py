@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daq.host.clock import NANOSECONDS, STEP, ahead_ns, first_tick
+from daq.host.clock import NANOSECONDS, STEP, ahead_ns, elapsed, first_tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,8 @@ class Grid:
 
     In seconds of the monotonic clock and of the suspension of the machine, which that clock does not count, together.
     """
+    until: float = math.inf
+    """Instant after which no tick is due, in seconds as those of `resume_from`."""
     _asleep: float = field(default=0.0, init=False)
     """Seconds of suspension up to `resume_from`."""
     _asleep_known: bool = field(default=False, init=False)
@@ -95,8 +97,11 @@ class Grid:
         return tick - drift
 
     def passed(self, tick: float) -> int:
-        """Count the ticks behind `tick` that are over by now."""
-        return max(0, math.floor((self.clock.monotonic() - tick) / self.period))
+        """Give how many ticks behind `tick` are over by now."""
+        now = self.clock.monotonic()
+        if self.until < math.inf:
+            now = min(now, self.until - self.clock.asleep())
+        return max(0, math.floor((now - tick) / self.period))
 
     def realign(self, tick: float) -> bool:
         """Count the ticks that the machine has slept through; gives whether this tick is to be read all the same.
@@ -121,13 +126,14 @@ class Grid:
         return True
 
     def end(self, why: str) -> None:
-        """Count the ticks that are over by now, where the follower ends while it should have asked."""
+        """Count the ticks that are over, where the follower ends while it should have asked."""
         if self.resume_from is None or not self.period:
             return
-        late = self.clock.monotonic() + self.clock.asleep() - self.resume_from
+        now = elapsed(self.clock)
+        late = min(self.until, now) - self.resume_from
         if late > 0:
             passed = math.floor(late / self.period) + 1
-            self.account.passed(passed, self.clock.utc_ns() - round(late * NANOSECONDS), why)
+            self.account.passed(passed, self.clock.utc_ns() - round((now - self.resume_from) * NANOSECONDS), why)
             self.resume_from += passed * self.period
 
     def asleep_before(self) -> float:

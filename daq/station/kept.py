@@ -27,6 +27,8 @@ class Kept:
     failures: Failures
     since: float
     """Instant (monotonic and suspended seconds together) from which nobody has accounted for its ticks."""
+    since_tick: bool = False
+    """Whether that instant is a tick, and not just any instant."""
     follower: Follower | None = None
     ended: bool = False
     """It is in the config no more, or the station stops: nothing is started again."""
@@ -99,7 +101,9 @@ class Kept:
     @property
     def resume_from(self) -> float | None:
         """Give the monotonic instant of the first tick that is not accounted for; None where that is unknown."""
-        return self.follower.grid.resume_from if self.follower is not None else self.since
+        if self.follower is None:
+            return self.since
+        return self.follower.grid.resume_from if self.follower.period else None  # else no tick was due
 
     @property
     def stuck(self) -> float:

@@ -43,6 +43,7 @@ class Missed:
         self._slow = 0
         self._slow_since = self._slow_until = 0
         self._reported = station.clock.monotonic()
+        self._closed = False
 
     @property
     def failing(self) -> bool:
@@ -55,7 +56,7 @@ class Missed:
 
     def failed(self, polls: Iterable[int], cause: str) -> None:
         """Count these polls of one tick as missed; those that were well until now begin a gap with this cause."""
-        for poll in polls:
+        for poll in polls if not self._closed else ():
             gap = next((one for one in self._gaps if poll in one.polls), None)
             if gap is None:
                 gap = self._gap_since_now(cause)
@@ -72,6 +73,8 @@ class Missed:
 
     def passed(self, ticks: int, since: int, cause: str = "") -> None:
         """Count ticks from `since` (UTC ns) on at which nothing was asked; with a `cause` they are told at once."""
+        if self._closed:
+            return
         if ticks <= 0:
             self._tell_slow_in_time()
             return
@@ -97,6 +100,11 @@ class Missed:
             self._end(gap, how)
         self._tell_slow(EventKind.MISSED, "passed while an answer was awaited")
 
+    def close_for_good(self, how: str) -> None:
+        """Tell everything that is still open, and count nothing any more: others account for what comes later."""
+        self.close(how)
+        self._closed = True
+
     def _tell_slow_in_time(self) -> None:
         if self._slow and self._station.clock.monotonic() - self._reported >= REPORT:
             self._tell_slow(EventKind.MISSED, "passed while an answer was awaited")
@@ -114,17 +122,16 @@ class Missed:
         self._station.missed += polls
 
     def _end(self, gap: Gap, how: str) -> None:
-        self._gaps.remove(gap)
         text = f"{gap.missed} polls not taken: {gap.cause}; {how}"
         self._tell(EventKind.GAP, text, gap.since, self._station.clock.utc_ns(), gap.missed)
+        self._gaps.remove(gap)  # only now: what could not be told is told later
 
     def _tell_slow(self, kind: EventKind, cause: str) -> None:
         if not self._slow:
             return
-        slow, since, until = self._slow, self._slow_since, self._slow_until
+        self._tell(kind, f"{self._slow} polls not taken: {cause}", self._slow_since, self._slow_until, self._slow)
         self._slow = self._slow_since = 0
         self._reported = self._station.clock.monotonic()
-        self._tell(kind, f"{slow} polls not taken: {cause}", since, until, slow)
 
     def _tell(self, kind: EventKind, text: str, since: int, until: int, missed: int) -> None:
         until = max(since, until)  # the wall clock may have been set back meanwhile

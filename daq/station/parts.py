@@ -71,7 +71,14 @@ def in_words(error: BaseException) -> str:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
-    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())[:300] + where
+    return " ".join(f"{type(error).__name__}: {_said(error)}".removesuffix(": ").split())[:300] + where
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an error of a third party may fail even here: its keeper must not end by that
+        return "an error that cannot be written in words"
 
 
 def _kind(error: BaseException) -> str:

@@ -44,6 +44,7 @@ class Proofs:
             await instrument.connect()
         except InstrumentError as error:
             instrument.proving = False
+            self.notice_other_serial()  # before the failure: it may have told another number, and failed then
             self.doubts.failed_to_connect(error, instrument.proofs)
             raise
         self.notice_other_serial()
@@ -64,7 +65,10 @@ class Proofs:
         self.doubts.proved(self.instrument.proofs)
 
     async def prove_last(self) -> InstrumentError | None:
-        """Prove what was stored last before the reading ends: another one may be on this wire next; gives a failure."""
+        """Prove what was stored last before the reading ends: another one may be on this wire next; gives a failure.
+
+        An error of the program is raised: it belongs to the keeper of the follower.
+        """
         if not self.doubts.open:
             return None
         proof = asyncio.ensure_future(self.prove() if self.instrument.connected else self.connect())
@@ -74,11 +78,15 @@ class Proofs:
             proof.cancel()
             await asyncio.wait([proof])
         error = None if proof.cancelled() else proof.exception()
-        return error if isinstance(error, InstrumentError) else None
+        if error is None or isinstance(error, InstrumentError):
+            return error
+        raise error
 
     def failed(self, error: InstrumentError) -> None:
         """Record what a proof that failed says of stored readings."""
         self.instrument.proving = False
+        self.announced = False
+        self.notice_other_serial()
         self.doubts.failed_proof(error, self.instrument.proofs)
 
     def notice_other_serial(self) -> None:

@@ -115,11 +115,12 @@ class Station:
         """Record how many records were refused, if any were."""
         if self._refusal is None:
             return
-        refusal, self._refusal = self._refusal, None
+        refusal = self._refusal
         text = f"{refusal.records} records of {refusal.polls} polls refused: {refusal.why}; {how}"
         log.warning("%s", text)
         event = Event(self.name, EventKind.GAP, text, refusal.since, "", self.clock.utc_ns(), refusal.polls)
         self.queue.put(event, urgent=True)
+        self._refusal = None
 
     def doubt(self, instrument: str, channel: str, kind: str, text: str, at: int, until: int) -> None:
         """Record that the readings of a channel from `at` to `until` (UTC ns) may be wrong."""

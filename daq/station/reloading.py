@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daq.config import ConfigError, check_files
+from daq.host.clock import wait
 from daq.road.reading import EventKind
 from daq.station.control import Denied
 from daq.station.installation import load_station
@@ -13,11 +14,15 @@ from daq.station.installation import load_station
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from daq.config import SpoolTable, StationConfig
+    from daq.config import InstrumentTable, SpoolTable, StationConfig
     from daq.station.kept import Kept
     from daq.station.records import Station
     from daq.station.supervision import Supervisor
     from drivers.instrument import Link
+
+
+GIVE_UP_WITHIN = 6.0
+"""Seconds that are waited for the end of a change where the station stops."""
 
 
 class Service(Protocol):
@@ -27,7 +32,7 @@ class Service(Protocol):
     station: Station
     supervisor: Supervisor
 
-    def follow(self, name: str, before: Kept | None = None) -> None:
+    def follow(self, name: str, before: Kept | None = None, *, same: bool = False) -> None:
         """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended."""
 
     async def give_back(self, name: str, link: Link[Any]) -> None:
@@ -47,6 +52,7 @@ class Reloading:
         self._service = service
         self._path = path
         self._turn = asyncio.Lock()
+        self._changing: asyncio.Task[Any] | None = None
 
     async def asked(self, _: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the config file again and apply it; Denied says why nothing was changed."""
@@ -65,6 +71,12 @@ class Reloading:
         async with self._turn:
             return await self._apply(new)
 
+    async def give_up(self) -> None:
+        """End a change that is under way: what it has ended is followed again, and ends with the others."""
+        if (task := self._changing) is not None:
+            task.cancel()
+            await wait(self._service.station.clock, [task], GIVE_UP_WITHIN)
+
     async def _apply(self, new: StationConfig) -> list[str]:
         service, old = self._service, self._service.config
         if fixed := [key for key, one, other in _fixed(old, new) if one != other]:
@@ -74,23 +86,43 @@ class Reloading:
         removed = [name for name in followed if name not in new.instruments]
         changed = [n for n, table in new.instruments.items() if n in followed and table != old.instruments.get(n)]
         added = [name for name in new.instruments if name not in followed]
-        gone = {kept.name: kept for kept in await service.supervisor.remove([*removed, *changed])}
-        for kept in gone.values():
-            if kept.follower is not None:
-                await service.give_back(kept.name, kept.follower.instrument.link)
-        service.config = new
+        self._changing = asyncio.current_task()
+        removing = asyncio.ensure_future(service.supervisor.remove([*removed, *changed]))
+        try:
+            gone = {kept.name: kept for kept in await asyncio.shield(removing)}
+            for kept in gone.values():
+                if kept.follower is not None:
+                    await service.give_back(kept.name, kept.follower.instrument.link)
+        except BaseException:  # also where the station stops now: nothing was changed, and all are followed again
+            await asyncio.wait([removing])
+            ended = [] if removing.cancelled() or removing.exception() else removing.result()
+            before = {kept.name: kept for kept in ended}
+            for name in (*removed, *changed):
+                service.follow(name, before=before.get(name), same=True)
+            raise
+        finally:
+            self._changing = None
+        service.config = old.model_copy(update={"instruments": new.instruments})
         for name in (*changed, *added):
-            service.follow(name, before=gone.get(name))
+            same = name in changed and _at(old.instruments[name]) == _at(new.instruments[name])
+            service.follow(name, before=gone.get(name), same=same)
         changes = [f"{name} removed" for name in removed]
         changes += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
         if new.spool != old.spool:
             service.take_over_spool(new.spool)
             changes.append("spool changed")
         if new.broker != old.broker:
+            service.config = service.config.model_copy(update={"broker": new.broker})
             await service.restart_publishing()
             changes.append("broker changed")
+        service.config = new
         service.station.event(EventKind.RELOAD, ", ".join(changes) or "nothing has changed")
         return changes
+
+
+def _at(table: InstrumentTable) -> tuple[object, ...]:
+    """Say which instrument a table means."""
+    return table.driver, table.address, table.unit, table.serial
 
 
 def _fixed(old: StationConfig, new: StationConfig) -> list[tuple[str, object, object]]:

@@ -84,8 +84,11 @@ class StationService:
         for name in config.instruments:
             self.follow(name)
 
-    def follow(self, name: str, before: Kept | None = None) -> None:
-        """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended."""
+    def follow(self, name: str, before: Kept | None = None, *, same: bool = False) -> None:
+        """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended.
+
+        `same`: the one before was to be the same instrument, at the same place.
+        """
         table = self.config.instruments[name]
 
         def make() -> Follower:
@@ -95,11 +98,11 @@ class StationService:
             except Exception:  # told by the keeper of the follower
                 self._start_once(f"the link of {name}", lambda: self.give_back(name, instrument.link))
                 raise
-            if before is not None:
-                follower.grid.resume_from = before.resume_from
+            if same and before is not None and before.follower is not None:
+                follower.doubts.take_over(before.follower.doubts)
             return follower
 
-        self.supervisor.add_made(name, make, table.period)
+        self.supervisor.add_made(name, make, table.period, resume_from=before.resume_from if before else None)
 
     async def give_back(self, name: str, link: Link[Any]) -> None:
         """Let another instrument have the wire of this one; a link that does not close costs the others nothing."""
@@ -151,6 +154,8 @@ class StationService:
         await stop.wait()
         notify.stopping()
         self.monitor.state = "draining"
+        self.supervisor.begin_no_more()
+        await self.reloading.give_up()
         reading.cancel()
         await asyncio.wait([reading])
         await self.parts["the record of the stop"].once(self._record_stop)

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 LAST_ANSWER = 2.0
 """Seconds to wait for the answer that a follower expects when it is to end."""
 STARTED_AGAIN = "it failed and was started again"
+THE_STOP = "the station stops"
 
 
 class Supervisor:
@@ -39,6 +40,8 @@ class Supervisor:
         self._station = station
         self._clock: Clock = station.clock
         self._running = False
+        self._stopped_at = math.inf
+        """Instant (`host.clock.elapsed`) after which no tick is due, and nobody is followed who is not yet."""
         self.followers: dict[str, Kept] = {}
         for one in followers:
             self.add(one)
@@ -47,12 +50,20 @@ class Supervisor:
         """Follow one more instrument."""
         self.add_made(follower.instrument.name, lambda: follower, follower.period)
 
-    def add_made(self, name: str, make: Callable[[], Follower], period: float) -> None:
-        """Follow one more instrument, whose follower is made now; where that fails, it is tried again and again."""
-        kept = Kept(name, make, period, Failures(name, self._clock), elapsed(self._clock))
+    def add_made(
+        self, name: str, make: Callable[[], Follower], period: float, *, resume_from: float | None = None
+    ) -> None:
+        """Follow one more instrument, whose follower is made now; where that fails, it is tried again and again.
+
+        `resume_from` is the first tick that nobody has accounted for, where another follower was there before.
+        """
+        since = elapsed(self._clock) if resume_from is None else resume_from
+        kept = Kept(name, make, period, Failures(name, self._clock), since, since_tick=resume_from is not None)
         self.followers[name] = kept
         self._make(kept)
-        if self._running:
+        if self._stopped_at < math.inf:  # a reload was under way when the station stopped
+            self._end_unfollowed(kept, THE_STOP)
+        elif self._running:
             self._start(kept)
 
     async def run(self) -> None:
@@ -68,15 +79,20 @@ class Supervisor:
             await asyncio.Event().wait()
         finally:
             self._running = False
+            self.begin_no_more()
             for task in watch:
                 task.cancel()
-            await self._end(list(self.followers.values()), "the station stops")
+            await self._end(list(self.followers.values()), THE_STOP)
 
     @property
     def stuck(self) -> str | None:
         """Name an instrument that hangs and could not be ended."""
         now = self._clock.monotonic()
         return next((name for name, one in self.followers.items() if now > one.stuck), None)
+
+    def begin_no_more(self) -> None:
+        """Follow nobody from now on who is not followed yet: the station stops."""
+        self._stopped_at = min(self._stopped_at, elapsed(self._clock))
 
     async def remove(self, names: Iterable[str]) -> list[Kept]:
         """Stop following these; answers that are expected are still taken. Gives what was known of them."""
@@ -104,9 +120,12 @@ class Supervisor:
         try:
             follower = kept.make()
             if kept.trouble:
-                begin = kept.since if follower.grid.resume_from is None else follower.grid.resume_from
-                follower.grid.resume_from = self._account_unmade(kept, follower.account, begin)
-        except Exception as error:  # noqa: BLE001  # the keeper of this instrument: told, counted, shown, tried again
+                follower.grid.resume_from = self._account_unmade(kept, follower.account)
+            elif kept.since_tick and kept.period:
+                follower.grid.resume_from = kept.since
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # the keeper of this instrument: told, counted, tried again
             self._failed(kept, error)
             return False
         kept.follower = follower
@@ -162,13 +181,14 @@ class Supervisor:
         await wait(self._clock, [going], kept.failures.pause)
         going.cancel()
 
-    def _account_unmade(self, kept: Kept, account: Missed, begin: float) -> float | None:
-        """Count the ticks from `begin` on at which there was no follower; gives the next one, None without a grid."""
+    def _account_unmade(self, kept: Kept, account: Missed) -> float | None:
+        """Count the ticks at which there was no follower; gives the next one, None without a grid."""
         if not kept.period:
             return None
         tick = first_tick(self._clock, kept.period)
         due = tick + self._clock.asleep()
-        passed = math.floor((due - begin + min(STEP, kept.period / 2)) / kept.period)
+        corrected = min(STEP, kept.period / 2) if kept.since_tick else 0.0  # the wall clock may be, by so much
+        passed = math.floor((due - kept.since + corrected) / kept.period)
         account.passed(passed, utc_ns_at(self._clock, tick - passed * kept.period), kept.trouble)
         return due
 
@@ -209,26 +229,41 @@ class Supervisor:
         for kept in gone:
             kept.ended = True
             kept.going.set()
-            if (follower := kept.follower) is not None:
-                follower.stopping, follower.ending = True, how
-                if not follower.asking and kept.running is not None:
-                    kept.running.cancel()
+            if (follower := kept.follower) is None or kept.running is None or kept.running.done():
+                self._end_unfollowed(kept, how)
+                continue
+            already, follower.stopping = follower.stopping, True
+            follower.ending, follower.grid.until = how, self._stopped_at
+            if not follower.asking and not already:  # else it asks for its last proof
+                kept.running.cancel()
         tasks = [kept.keeper for kept in gone if kept.keeper is not None]
         if tasks:
             await wait(self._clock, tasks, LAST_ANSWER)
             for kept in gone:
                 if kept.running is not None:
                     kept.running.cancel()
-            if not await wait(self._clock, tasks, LAST_ANSWER):
-                hanging = [kept.name for kept in gone if kept.keeper is not None and not kept.keeper.done()]
-                log.critical("%s: cannot be ended, and is left alone", ", ".join(hanging))
-        self._close_accounts(gone)
-
-    def _close_accounts(self, gone: list[Kept]) -> None:
-        """Tell what is untold of instruments that nobody follows any more."""
+            await wait(self._clock, tasks, LAST_ANSWER)
         for kept in gone:
-            if kept.follower is not None:
-                kept.follower.doubts.end()  # where it was in a pause, it could not ask for a last proof itself
-            elif kept.trouble:
-                account = Missed(self._station, kept.name, 1)
-                kept.since = self._account_unmade(kept, account, kept.since) or elapsed(self._clock)
+            if kept.running is not None and not kept.running.done() and kept.follower is not None:
+                log.critical("%s: cannot be ended, and is left alone", kept.name)
+                self._guarded(kept, kept.follower.leave_alone)
+
+    def _end_unfollowed(self, kept: Kept, how: str) -> None:
+        """Tell what is untold of an instrument that ends while nobody follows it."""
+        kept.ended = True
+        if (follower := kept.follower) is not None:
+            follower.ending, follower.grid.until = how, self._stopped_at
+            self._guarded(kept, follower.end_in_pause)
+        elif kept.trouble:
+            self._guarded(kept, lambda: self._account_end_of_unmade(kept))
+
+    def _account_end_of_unmade(self, kept: Kept) -> None:
+        since = self._account_unmade(kept, Missed(self._station, kept.name, 1))
+        kept.since, kept.since_tick = (elapsed(self._clock), False) if since is None else (since, True)
+
+    def _guarded(self, kept: Kept, end: Callable[[], None]) -> None:
+        """Let one end; where that fails it costs no other one its end."""
+        try:
+            end()
+        except Exception as error:  # noqa: BLE001  # the keeper of this instrument: told and counted
+            self._failed(kept, error)

@@ -57,10 +57,9 @@ async def test_every_tick_before_it_could_be_made_is_told_once(failures: int, pe
         def make() -> Follower:
             one = follower(made, clock, Wire(clock, balance), "late")
             one.period = one.grid.period = period
-            one.grid.resume_from = begin
             return one
 
-        made.add_made("late", failing(failures, make), period)
+        made.add_made("late", failing(failures, make), period, resume_from=begin)
         await clock.run_for(30.0)
         due = 30.0 / period + (10 if replaces else 0)
         assert abs(counted(records, "late") - due) <= 1
@@ -84,12 +83,8 @@ async def test_tick_from_which_it_accounts_is_counted(away: float) -> None:
         await clock.run_for(20.0)
         tick = clock.monotonic() - 4.3 + away  # the clock shows a whole second 0.7 s after the start
 
-        def make() -> Follower:
-            one = follower(made, clock, Wire(clock, balance), "late")
-            one.grid.resume_from = tick
-            return one
-
-        made.add_made("late", failing(3, make), 1.0)
+        make = failing(3, lambda: follower(made, clock, Wire(clock, balance), "late"))
+        made.add_made("late", make, 1.0, resume_from=tick)
         await clock.run_for(10.0)
         assert counted(records, "late") == 5 + 10
         assert abs(told(records, "late")[0].at - (clock.utc_ns() - 14.3 * SECOND)) < 0.001 * SECOND

@@ -143,9 +143,7 @@ async def test_link_that_hangs_while_it_is_closed_holds_up_a_reload_for_five_sec
         await lab.reads("a")
 
 
-async def test_next_reload_mends_what_one_that_was_cancelled_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reload_that_was_cancelled_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with station(tmp_path, monkeypatch, "a", "b") as lab:
         await lab.clock.run_for(3.0)
 
@@ -156,10 +154,11 @@ async def test_next_reload_mends_what_one_that_was_cancelled_left(
             patched.setattr(lab.service, "give_back", cancelled)
             with pytest.raises(asyncio.CancelledError):
                 await ends(lab, lab.service.reloading.apply(other(tmp_path, "a", "c")))
-        assert set(lab.service.supervisor.followers) == {"a"}
-        said = await ends(lab, lab.service.reloading.apply(config(tmp_path, "a", "b")))
-        assert said == ["b added"]
+        assert set(lab.service.supervisor.followers) == {"a", "b"}
         await lab.reads("a", "b")
+        assert await ends(lab, lab.service.reloading.apply(config(tmp_path, "a", "b"))) == []
+        assert await ends(lab, lab.service.reloading.apply(config(tmp_path, "a", "c"))) == ["b removed", "c added"]
+        await lab.reads("a", "c")
 
 
 def test_config_is_read_with_all_its_files(tmp_path: Path) -> None:
