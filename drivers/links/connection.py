@@ -46,6 +46,14 @@ class Changed(Unreadable):
     """A whole answer came in time, and the line changed bytes of it."""
 
 
+class Refusal(Unreadable):
+    """A whole answer that gives no values; `of_the_unit`: the instrument itself has given it, and no other follows."""
+
+    def __init__(self, message: str, raw: bytes = b"", *, of_the_unit: bool) -> None:
+        super().__init__(message, raw)
+        self.of_the_unit = of_the_unit
+
+
 class Connection:
     """An open wire; `lost` says why it is no longer open, and `idle` whether that happened between two questions.
 

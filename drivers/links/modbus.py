@@ -245,7 +245,6 @@ class ModbusUnit:
             # In time: nothing of it can come late, unless this was the refusal of an earlier question, or a gateway's
             # own word, behind which the unit's answer may still come.
             answered = refusal.of_the_unit and not (self._bus.rtu and questions.any(time.monotonic()))
-            place.failing = not refusal.of_the_unit
             raise self._with_name(refusal, within) from None
         except InstrumentError as error:
             raise self._with_name(error, within) from None

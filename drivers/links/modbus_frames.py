@@ -16,6 +16,7 @@ from pymodbus.pdu import DecodePDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
 from drivers.errors import Unreadable
+from drivers.links.connection import Refusal
 
 if TYPE_CHECKING:
     from drivers.driver import Registers
@@ -36,17 +37,12 @@ Overheard: TypeAlias = Callable[[int, Form, int], bool]
 """Takes unit, form and length of a whole frame that is not the answer; gives whether its question is known."""
 
 
-class Refused(Unreadable):
+class Refused(Refusal):
     """A unit, or a gateway in its place, answers that it does not give the registers."""
 
     def __init__(self, message: str, raw: bytes = b"", code: int = 0) -> None:
-        super().__init__(message, raw)
+        super().__init__(message, raw, of_the_unit=code not in _NOT_OF_THE_UNIT)
         self.code = code
-
-    @property
-    def of_the_unit(self) -> bool:
-        """Whether the unit itself has answered, and no other answer follows."""
-        return self.code not in _NOT_OF_THE_UNIT
 
 
 class Frame(Protocol):

@@ -16,6 +16,8 @@ LONGEST_QUIET = 60.0
 _SHORTEST_LIFE = 30.0
 _DELAY_KEPT = 120.0
 _MOST = 256
+_LEAP = 4.0
+"""How many times longer than the longest delay known before (or than `settle`) one late answer shows it to be."""
 
 
 @dataclass(slots=True)
@@ -58,17 +60,21 @@ class OpenQuestions:
         self._open.clear()
 
     def answered(self, form: Form, sent: float, controls: Collection[Form]) -> None:
-        """Note that a control question, sent last, was answered, perhaps by the answer to an older one of its form.
+        """Note that a question, sent last, was answered, perhaps by the answer to an older one.
 
-        Where an older one is open, that one counts as answered and this one as open. Where none is, no answer to a
-        control question that was sent before will come: a wire keeps the order of answers.
+        Where an older control question is open, that one counts as answered and this one as open: the answers to two
+        of them may look alike. The answer to a poll, where none to an earlier one can come, shows that no answer to a
+        control question will come that was sent before, for a wire keeps the order of answers. One whose answer was
+        lost would otherwise count as open for ever.
         """
-        older = min((one for one in self._open if one.form == form), key=lambda one: one.sent, default=None)
-        if older is None:
-            self._open = [one for one in self._open if one.form not in controls or one.sent > sent]
+        if form not in controls:
+            if all(one.harmless for one in self._open):
+                self._open = [one for one in self._open if one.sent > sent]
             return
-        self._open.remove(older)
-        self._open.append(Question(form, sent, harmless=True))
+        older = min((one for one in self._open if one.form in controls), key=lambda one: one.sent, default=None)
+        if older is not None:
+            self._open.remove(older)
+            self._open.append(Question(form, sent, harmless=True))
 
     def keep_harmless(self, forms: Collection[Form]) -> None:
         """Forget all but the control questions, of these forms: something proved that nothing else will come."""
@@ -106,7 +112,8 @@ class OpenQuestions:
     def measure(self, question: Question, at: float) -> None:
         """Note that the late answer to a question came at `at`."""
         question.seen = True
-        delay = at - question.sent
+        # One line alone may be none: a balance that was off greets, and all that was asked meanwhile is open.
+        delay = min(at - question.sent, _LEAP * max(self._settle, self.delay(at)))
         if delay >= self.delay(at):
             self._delay = delay
         self._measured = at

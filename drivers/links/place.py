@@ -32,5 +32,9 @@ class Place:
     """Whether it waits for its turn, for quiet, or for a connection."""
     failing: bool | None = None
     """Whether its last question failed; None where none was asked yet."""
+    silent_since: float | None = None
+    """Monotonic instant of the first question since its last answer; None where that was answered."""
+    silences: int = 0
+    """Questions in a row that were not answered in time, since its last answer."""
     reopened: int = 0
     """Counts how often the wire was closed between two questions and opened again."""

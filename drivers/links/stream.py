@@ -148,8 +148,8 @@ class StreamLink:
         return answers_to_prove(query.command, self._controls, self._questions.forms(time.monotonic()))
 
     def believe(self) -> None:
-        """Note that the last answer could be read: a control question was answered, or an older one of its form."""
-        if self._last is not None and self._last[0].command in self._controls:
+        """Note that the last answer could be read: its question was answered, or an older one of its form."""
+        if self._last is not None:
             query, sent, _ = self._last
             self._last = None
             self._questions.answered(query.command, sent, self._controls)
@@ -176,7 +176,7 @@ class StreamLink:
             # One that talks by itself is quiet, too, between two of its lines.
             talks = self._doubts > 1 or answered - self._wire.last_stray < TALK_GAP
             quiet = min(quiet, TALK_GAP) if talks else self._place.short_quiet
-        self._wire.distrust(quiet)
+        self._wire.distrust(quiet, self._place)
 
     async def open(self) -> None:
         """Open where it is not open."""

@@ -16,7 +16,8 @@ SHARE = 0.16
 _LONGEST_REST = 60.0
 _PATIENCE = 2.0
 
-_Row: TypeAlias = "deque[tuple[User, asyncio.Future[None]]]"
+_Row: TypeAlias = "deque[tuple[User, asyncio.Future[None], float]]"
+"""Those who wait, each with the instant at which it began to."""
 
 
 class User(Protocol):
@@ -31,7 +32,8 @@ class Turn:
     While any user answers, those of whom that is not known come after it, and then the failing ones; what fails uses
     about `SHARE` of the time. When that has been left to the others for long, it is used before them all the same, or a
     busy wire would never find out that somebody answers again. Among the failing ones, one that has failed only once
-    since it answered comes first. Time that nobody else could have used is owed to nobody.
+    since it answered comes first, but before one that has waited for long. Time that nobody else could have used is
+    owed to nobody.
     """
 
     def __init__(self) -> None:
@@ -62,13 +64,18 @@ class Turn:
             yield
         finally:
             if asks:
-                self._count(user)
+                self._count(user, self._began)
             self._holder = None
             self._hand_on()
 
     def charge(self, seconds: float) -> None:
         """Count the time for which the user that has the turn will still keep the wire from others."""
         self._began -= seconds
+
+    def blame(self, user: User, seconds: float) -> None:
+        """Count the last answer of a user, which could not be read, as a failure that keeps the wire for so long."""
+        if self._holder is not user:
+            self._count(user, time.monotonic() - seconds)
 
     def leave(self, user: User) -> None:
         """Forget one that uses the wire no more."""
@@ -84,11 +91,15 @@ class Turn:
         return self._failing if user.failing else self._unknown
 
     def _others(self) -> _Row:
-        """Give the row of those that come after the answering ones."""
-        return self._once_failed or self._unknown or self._failing
+        """Give the row of those that come after the answering ones: the best one, or one that has waited for long."""
+        rows = [row for row in (self._once_failed, self._unknown, self._failing) if row]
+        longest = min(rows, key=lambda row: row[0][2], default=self._failing)
+        if longest and time.monotonic() - longest[0][2] > _LONGEST_REST / 2:
+            return longest
+        return next(iter(rows), longest)
 
     async def _wait(self, user: User, row: _Row) -> None:
-        place = (user, asyncio.get_running_loop().create_future())
+        place = (user, asyncio.get_running_loop().create_future(), time.monotonic())
         if row is not self._first and not self._others():
             self._neglected_since = time.monotonic()
         row.append(place)
@@ -109,7 +120,7 @@ class Turn:
         if row is not self._first:
             self._neglected_since = self._began
 
-    def _count(self, user: User) -> None:
+    def _count(self, user: User, began: float) -> None:
         now = time.monotonic()
         if user.failing is False:
             self._answering.add(user)
@@ -121,8 +132,8 @@ class Turn:
         else:
             self._failed_once.discard(user)
         # One failure may follow another at once; then they wait until the others had their part of the time.
-        cost = (now - self._began) / SHARE
-        owed = max(self._paid_until, self._began) + cost if self._answering else now
+        cost = (now - began) / SHARE
+        owed = max(self._paid_until, began) + cost if self._answering else now
         self._paid_until = min(owed, now + cost + max(_LONGEST_REST, cost))
         self._rested_at = max(now, self._paid_until - cost)
         self._overdue_at = now + _PATIENCE * max(self._rested_at - now, cost)
@@ -133,7 +144,7 @@ class Turn:
 
     def _hand_on(self) -> None:
         while self._holder is None and (row := self._next_row()) is not None:
-            user, future = row.popleft()
+            user, future, _ = row.popleft()
             if not future.done():  # else it was cancelled, and its task does not know yet
                 self._take(user, row)
                 future.set_result(None)

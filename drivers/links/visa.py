@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from drivers.driver import Listen, Text
 from drivers.errors import InstrumentError, Lost, Silent, Unreadable
+from drivers.links.control_order import answers_to_prove
 from drivers.links.open_questions import OpenQuestions
 from drivers.links.visa_names import outlives_its_session
 from drivers.links.visa_session import CLOSING, VisaSession
@@ -40,8 +41,17 @@ class VisaLink:
     further session: another instrument may have been put to the same name.
     """
 
-    def __init__(self, name: str, settle: float, *, backend: str = "@py", open_timeout: float = 3.0) -> None:
-        """`settle` as for every link; `backend` is "@py", or "@ivi" for the vendor's VISA library."""
+    def __init__(
+        self,
+        name: str,
+        settle: float,
+        *,
+        backend: str = "@py",
+        open_timeout: float = 3.0,
+        controls: frozenset[bytes] = frozenset(),
+    ) -> None:
+        """`settle` and `controls` as for a StreamLink; `backend` is "@py", or "@ivi" for the vendor's VISA library."""
+        self._controls = controls
         self._name = name
         self._settle = settle
         self._backend = backend
@@ -81,15 +91,18 @@ class VisaLink:
         return self._questions.any(time.monotonic())
 
     def to_prove(self, query: Text | Listen) -> int | None:
-        """Give 1 where an answer to this question, asked now, can only be its own."""
-        return 1 if isinstance(query, Text) and not self._questions.holds(query.command, time.monotonic()) else None
+        """Give how many answers to this question, one after the other, show that no late one to a poll can come."""
+        if isinstance(query, Listen):
+            return None
+        return answers_to_prove(query.command, self._controls, self._questions.forms(time.monotonic()))
 
     def believe(self) -> None:
-        """Note that the last answer could be read: that shows nothing of earlier ones before `trust`."""
+        """Note that the last answer could be read: its question was answered, or an older one."""
+        self._questions.answered(self._last_asked, self.sent, self._controls)
 
     def trust(self) -> None:
-        """Note that control questions were answered."""
-        self._questions.clear()
+        """Note that control questions were answered: no answer to an earlier poll will come any more."""
+        self._questions.keep_harmless(self._controls)
 
     def distrust(self) -> None:
         """Replace the session, and wait before the next question: the last answer was not believed."""

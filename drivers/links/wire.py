@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from drivers.driver import Text
 from drivers.errors import Lost, Silent, Unreadable
-from drivers.links.connection import Changed, Connection, Measure
+from drivers.links.connection import Changed, Connection, Measure, Refusal
 from drivers.links.pause import wait_until
 from drivers.links.turn import Turn
 
@@ -99,9 +99,15 @@ class Wire:
             self._connection = None
             self._trouble = True
 
-    def distrust(self, quiet: float) -> None:
-        """Let the next question wait until no byte came for `quiet` seconds, counted from the last byte."""
+    def distrust(self, quiet: float, place: Place | None = None) -> None:
+        """Let the next question wait until no byte came for `quiet` seconds, counted from the last byte.
+
+        `place`: whose answer could not be read; the wait counts for its share.
+        """
         self._quiet = max(self._quiet, quiet)
+        if place is not None:
+            place.failing = True
+            self.turn.blame(place, quiet)
 
     async def ask(
         self, place: Place, command: Callable[[], bytes], measure: Measure, within: float, quiet: float
@@ -183,16 +189,21 @@ class Wire:
         try:
             answer = await future
         except Silent:
-            self._count_silence(connection, arrivals)
+            self._count_silence(place, connection, arrivals)
             self._suspect(connection, quiet)
             raise
         except Changed:  # it was the answer, whole and in time
             self._suspect(connection, place.short_quiet if place.provable else quiet)
             raise
+        except Refusal as refusal:
+            place.failing = not refusal.of_the_unit  # else it answered in time, and owes the others nothing
+            self._suspect(connection, quiet, charged=place.failing)
+            raise
         except BaseException:  # lost, unreadable or cancelled: a late answer may still come
             self._suspect(connection, quiet)
             raise
         place.failing = False
+        place.silent_since, place.silences = None, 0
         return answer
 
     async def _ready(self, place: Place) -> Connection:
@@ -251,23 +262,28 @@ class Wire:
             self.last_stray = time.monotonic()
             self.unasked += len(data) if self.ear is None else self.ear.hear(data)
 
-    def _suspect(self, connection: Connection, quiet: float) -> None:
+    def _suspect(self, connection: Connection, quiet: float, *, charged: bool = True) -> None:
         connection.withdraw()
         self._suspect_from = time.monotonic()
         self._quiet = max(self._quiet, quiet)
-        self.turn.charge(quiet)
+        if charged:
+            self.turn.charge(quiet)
 
-    def _count_silence(self, connection: Connection, arrivals: int) -> None:
-        # While another instrument answers the session is not dead: opening it anew might cost that one a reading.
-        now = time.monotonic()
-        served = any(user.failing is False and now - user.sent < STILL_ANSWERS for user in self._users)
+    def _count_silence(self, place: Place, connection: Connection, arrivals: int) -> None:
+        # While another instrument answers the session is not dead: opening it anew might cost that one a reading. One
+        # that answered before this one fell silent, and was not asked since, shows that only for some rounds.
+        since = place.silent_since = place.silent_since or place.sent
+        place.silences += 1
+        answered = max((user.sent for user in self._users if user.failing is False), default=-math.inf)
+        lately = time.monotonic() - answered < STILL_ANSWERS
+        served = lately and answered > since
         if served or connection.arrivals != arrivals:
             self._silent = (0, connection.arrivals)
             return
-        rounds, since = self._silent
-        rounds = rounds + 1 if since == arrivals else 1
+        rounds, counted_at = self._silent
+        rounds = rounds + 1 if counted_at == arrivals else 1
         self._silent = (rounds, arrivals)
-        if rounds >= SILENT_ROUNDS:
+        if rounds >= SILENT_ROUNDS and (place.silences >= SILENT_ROUNDS or not lately):
             connection.lose(f"no byte came in {rounds} rounds; opened again")
         elif rounds > 1:
             connection.let_go_on()

@@ -92,7 +92,7 @@ class Wires:
                     ),
                     echo=echo,
                     settle_first=settle_first,
-                    controls=frozenset(query.command for query in _controls(driver) if isinstance(query, Text)),
+                    controls=_commands(driver),
                 )
             else:
                 self._units.add((key, number))
@@ -122,7 +122,9 @@ class Wires:
         if key in self._visa:
             raise ValueError(f"{where}: a VISA name can belong to one instrument only")
         self._visa.add(key)
-        return VisaLink(where.name, driver.settle, backend=backend, open_timeout=connect_timeout)
+        return VisaLink(
+            where.name, driver.settle, backend=backend, open_timeout=connect_timeout, controls=_commands(driver)
+        )
 
     def _key(self, where: Serial | Tcp | RtuTcp) -> object:
         if not isinstance(where, Serial):
@@ -217,6 +219,10 @@ def _queries(driver: Driver[Any]) -> Iterator[Query]:
         yield driver.identity.query
     yield from (step.query for step in driver.setup)
     yield from (poll.query for poll in driver.polls)
+
+
+def _commands(driver: Driver[Any]) -> frozenset[bytes]:
+    return frozenset(query.command for query in _controls(driver) if isinstance(query, Text))
 
 
 def _controls(driver: Driver[Any]) -> Iterator[Query]:

@@ -80,11 +80,11 @@ class Bench:
         await self.read(link, 1)
         return link, mouths[0]
 
-    async def read_until_right(self, link: Any, number: int) -> int:
+    async def read_until_right(self, link: Any, number: int, timeout: float = 0.5) -> int:
         """Read until there is an answer, count the failures; a wrong answer fails the test."""
         for failures in range(20):
             try:
-                await self.read(link, number, 0.5)
+                await self.read(link, number, timeout)
             except InstrumentError:
                 await asyncio.sleep(0.02)
             else:

@@ -117,6 +117,14 @@ class ModbusRtu(ModbusTcp):
         return mouth(number=int.from_bytes(request[2:4], "big"), request=request, frame=frame, unit=request[0])
 
 
+def refusal(mouth: Mouth, code: int = 2) -> bytes:
+    """Give the frame in which a Modbus unit refuses this question; 2: it does not have these registers."""
+    if len(mouth.request) == 12:  # Modbus TCP
+        return mouth.request[:4] + bytes((0, 3, mouth.unit, 0x83, code))
+    body = bytes((mouth.unit, 0x83, code))
+    return body + crc(body)
+
+
 def crc(body: bytes) -> bytes:
     """Checksum of Modbus RTU, bit by bit as the specification describes it."""
     value = 0xFFFF

@@ -12,7 +12,7 @@ import pytest
 
 from drivers.errors import InstrumentError, Lost, Silent, Unreadable
 from tests.conformance.links.conftest import MODBUS, STREAMS, TIMEOUT, VISA, Bench
-from tests.conformance.links.peers import Mouth, Script, crc, right
+from tests.conformance.links.peers import Mouth, Script, crc, refusal, right
 
 only_modbus = pytest.mark.parametrize("bench", MODBUS, indirect=True)
 only_bytes = pytest.mark.parametrize("bench", STREAMS + MODBUS, indirect=True)
@@ -379,11 +379,7 @@ async def test_a_late_answer_of_another_unit(bench: Bench) -> None:
 @only_modbus
 async def test_a_refusal_is_told_by_its_name(bench: Bench) -> None:
     async def refuse(mouth: Mouth) -> None:
-        if bench.kind == "modbus tcp":
-            mouth.write(mouth.request[:4] + b"\x00\x03" + bytes([mouth.unit, 0x83, 2]))
-        else:
-            body = bytes([mouth.unit, 0x83, 2])
-            mouth.write(body + crc(body))
+        mouth.write(refusal(mouth))
 
     bench.peer.script = refuse
     with pytest.raises(Unreadable, match=r"unit 1 refuses the registers: illegal address \(2\)"):

@@ -20,7 +20,7 @@ from drivers.instrument import Instrument
 from drivers.links import Wires
 from drivers.sample import Sample
 from tests.conformance.links.conftest import MODBUS, STREAMS, Bench, make_bench
-from tests.conformance.links.peers import ModbusTcp, Mouth, crc, right
+from tests.conformance.links.peers import ModbusTcp, Mouth, refusal, right
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,8 +216,7 @@ async def test_a_refusal_in_time_answers_a_control_question(bench: Bench) -> Non
             if len(asked) != 1:
                 mouth.answer()
             return
-        body = bytes([mouth.unit, 0x83, 2])
-        mouth.write(body + crc(body))
+        mouth.write(refusal(mouth))
 
     bench.peer.script = only_whole
     link = bench.link()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 
 from drivers.driver import Registers
 from drivers.errors import InstrumentError, Silent
-from tests.conformance.links.peers import crc
+from tests.conformance.links.peers import crc, refusal
 
 if TYPE_CHECKING:
     from tests.conformance.links.conftest import Bench
@@ -29,9 +30,8 @@ def only_two_registers(mouth: Mouth) -> bytes:
     """Answer with the instant of the question; refuse every other number of registers."""
     if mouth.request[5] == 2:
         body = mouth.request[:2] + b"\4" + struct.pack(">I", now_ms())
-    else:
-        body = bytes((mouth.unit, 0x83, 2))
-    return body + crc(body)
+        return body + crc(body)
+    return refusal(mouth)
 
 
 @only_rtu
@@ -115,8 +115,7 @@ async def test_a_gateway_that_gives_up_does_not_speak_for_the_unit(bench: Bench,
         asked += 1
         frame = only_two_registers(mouth)
         if asked == 1:
-            body = bytes((mouth.unit, mouth.request[1] | 0x80, code))
-            mouth.write(body + crc(body))
+            mouth.write(refusal(mouth, code))
         await asyncio.sleep(0.13 if asked == 1 else 0.08)
         mouth.write(frame)
 
@@ -130,3 +129,35 @@ async def test_a_gateway_that_gives_up_does_not_speak_for_the_unit(bench: Bench,
             await asyncio.sleep(0.03)
             continue
         assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
+
+
+@pytest.mark.parametrize("bench", ["modbus tcp", "modbus rtu over tcp"], indirect=True)
+async def test_a_unit_that_refuses_in_time_owes_a_neighbour_that_is_back_nothing(bench: Bench) -> None:
+    deaf = True
+
+    async def script(mouth: Mouth) -> None:
+        if mouth.unit == 2:
+            mouth.write(refusal(mouth))
+        elif mouth.unit != 3 or not deaf:
+            mouth.answer()
+
+    bench.peer.script = script
+    read: dict[int, int] = {}
+
+    async def follow(unit: int) -> None:
+        link = bench.link(unit, settle=0.1)
+        while True:
+            with contextlib.suppress(InstrumentError):
+                await link.ask(Registers(1, 2, timeout=0.1))
+                read[unit] = read.get(unit, 0) + 1
+            await asyncio.sleep(0.05)
+
+    tasks = [asyncio.create_task(follow(unit)) for unit in (1, 2, 3)]
+    await asyncio.sleep(3.0)
+    assert 3 not in read
+    deaf = False
+    await asyncio.sleep(3.0)
+    for task in tasks:
+        task.cancel()
+    assert read[3] > 5
+    assert 2 not in read

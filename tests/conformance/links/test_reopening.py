@@ -19,7 +19,7 @@ from drivers.driver import SerialLine, Text
 from drivers.errors import Lost, Silent
 from drivers.links import Wires
 from drivers.links.opening import open_serial, open_tcp
-from tests.conformance.links.conftest import MODBUS, STREAMS, Bench, driver
+from tests.conformance.links.conftest import MODBUS, STREAMS, Bench, driver, make_bench
 from tests.conformance.links.peers import Lines, Mouth, TcpPeer, right
 
 if TYPE_CHECKING:
@@ -277,6 +277,27 @@ async def test_dead_units_do_not_close_the_wire_of_one_that_answers(bench: Bench
     await bench.read(live, 2)
     assert link_connection(live) is connection
     assert (live.reopened, live.unasked) == (0, 0)
+
+
+async def test_one_that_answered_before_the_session_died_does_not_keep_it(tmp_path: Path) -> None:
+    """It is asked once a minute: that it answered shows nothing of the session since the other one fell silent."""
+    bench = make_bench("modbus tcp", tmp_path)
+    dead: set[Any] = set()
+
+    async def script(mouth: Mouth) -> None:
+        if mouth.write.__self__ not in dead:  # type: ignore[attr-defined]  # the connection that it came by
+            mouth.answer()
+
+    bench.peer.script = script
+    await bench.peer.start_serving()
+    often, seldom = bench.link(1, settle=0.02), bench.link(2, settle=0.02)
+    await bench.read(often, 1, 0.1)
+    await bench.read(seldom, 1, 0.1)
+    dead.update(bench.peer.writers)
+    failures = await bench.read_until_right(often, 2, 0.1)
+    assert failures < 10
+    await bench.wires.close()
+    await bench.peer.stop()
 
 
 async def test_an_address_that_does_not_answer_leaves_the_next_ones_their_time(monkeypatch: pytest.MonkeyPatch) -> None:

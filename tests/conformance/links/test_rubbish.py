@@ -17,7 +17,7 @@ from drivers.links.connection import Connection
 from drivers.links.ends import measure_of
 from drivers.links.parity import Marks
 from tests.conformance.links.conftest import STREAMS, Bench, driver
-from tests.conformance.links.peers import Mouth, crc
+from tests.conformance.links.peers import Mouth, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +73,7 @@ async def test_what_may_be_a_frame_of_the_unit_is_no_rubbish(bench: Bench) -> No
 @only_rtu
 async def test_rubbish_does_not_hide_a_refusal(bench: Bench) -> None:
     async def refuse(mouth: Mouth) -> None:
-        body = bytes([mouth.unit, 0x83, 2])
-        mouth.write(b"\0\xff" + body + crc(body))
+        mouth.write(b"\0\xff" + refusal(mouth))
 
     bench.peer.script = refuse
     with pytest.raises(Unreadable, match="illegal address"):

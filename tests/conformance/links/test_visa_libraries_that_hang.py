@@ -128,6 +128,22 @@ async def test_where_an_answer_outlives_its_session_the_link_is_suspect(library:
     await link.close()
 
 
+async def test_a_lost_answer_to_a_control_question_is_proven_by_the_next_ones(library: Library) -> None:
+    link = VisaLink(GPIB, SETTLE, backend="@ivi", controls=frozenset({b"*IDN?"}))
+    await link.ask(ask(b"READ?"))
+    library.released.clear()
+    with pytest.raises(Silent):
+        await link.ask(ask(b"*IDN?", 0.02))
+    library.released.set()
+    assert link.to_prove(ask(b"*IDN?")) == 1, "no poll was asked whose answer could come"
+    link.distrust()  # as after a poll that failed as well
+    await link.ask(ask(b"*IDN?"))
+    link.believe()
+    link.trust()
+    assert not link.suspect
+    await link.close()
+
+
 @pytest.mark.parametrize(("settle", "seconds"), [(1.0, 30.0), (20.0, 80.0)])
 async def test_no_answer_comes_after_a_long_time(
     library: Library, monkeypatch: pytest.MonkeyPatch, settle: float, seconds: float

@@ -142,3 +142,47 @@ async def test_who_fails_now_and_then_does_not_keep_the_failing_ones_away_for_ev
     finally:
         stop.set()
         await asyncio.gather(*tasks)
+
+
+async def test_who_fails_now_and_then_does_not_keep_those_away_that_were_never_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("drivers.links.turn._LONGEST_REST", 0.2)
+    turn, order, stop = Turn(), list[str](), asyncio.Event()
+
+    async def every_other_time(name: str) -> None:
+        user = User(name)
+        while not stop.is_set():
+            await fail(turn, user, 0.01)
+            async with turn.of(user):  # among those that have failed only once
+                await asyncio.sleep(0.01)
+                user.failing = False
+
+    async def good() -> None:
+        user = User("good")
+        while not stop.is_set():
+            await use(turn, user, order)
+            await asyncio.sleep(0.001)
+
+    tasks = [asyncio.create_task(every_other_time(name)) for name in "abcd"] + [asyncio.create_task(good())]
+    await asyncio.sleep(0.1)
+    try:
+        await asyncio.wait_for(use(turn, User("new", failing=None), order), 2.0)
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_an_answer_that_could_not_be_read_counts_for_the_share_of_its_user() -> None:
+    turn, order = Turn(), list[str]()
+    good, junk = User("good"), User("junk")
+    await use(turn, good, order)
+    for _ in range(2):  # one failure may follow another at once
+        junk.failing = False
+        await use(turn, junk, order)
+        junk.failing = True
+        turn.blame(junk, 0.1)
+    began = time.monotonic()
+    await asyncio.gather(use(turn, junk, order), use(turn, good, order))
+    assert order[3:] == ["good", "junk"]
+    assert time.monotonic() - began > 0.3, "it rests until the others had their part"
