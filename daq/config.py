@@ -259,6 +259,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: no valid TOML: {error}"]) from error
+    except ValueError as error:  # a whole number of more digits than Python reads
+        raise ConfigError([f"{path}: no valid TOML: a whole number in it is too long"]) from error
     except RecursionError as error:
         raise ConfigError([f"{path}: no valid TOML: lists or tables lie too deep in one another"]) from error
 

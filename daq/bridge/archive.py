@@ -50,7 +50,7 @@ class Archive:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("INSERT OR REPLACE INTO point VALUES (?, ?, ?)", rows)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._ids.clear()
             raise Unavailable(f"{self._path}: {error}") from error
 

@@ -13,6 +13,7 @@ from daq.bridge.influxdb import InfluxDb
 from daq.bridge.storing import Bridge
 from daq.host import notify
 from daq.host.clock import SystemClock
+from daq.host.parts import Parts
 from daq.host.signals import state_folder, stop_signals
 from daq.road.mqtt import stay_connected
 
@@ -34,22 +35,29 @@ def sink_of(config: BridgeConfig) -> Sink:
 
 
 async def run_bridge(config: BridgeConfig) -> None:
-    """Run one bridge until SIGTERM or SIGINT."""
+    """Run one bridge until SIGTERM or SIGINT; a part that fails is told, and begun again after a pause."""
     clock = SystemClock()
+    parts = Parts(clock)
     sink = sink_of(config)
     name = config.name or f"{socket.gethostname().replace('.', '-')}-{os.getpid()}"
     bridge = Bridge(sink, name, config.share or None, clock)
+
+    async def work() -> None:
+        await stay_connected(config.broker, f"daq-bridge-{name}", bridge.serve)
+
+    async def watch() -> None:
+        await _notify_watchdog(bridge, clock)
+
     try:
         async with stop_signals() as stop, asyncio.TaskGroup() as group:
-            work = group.create_task(stay_connected(config.broker, f"daq-bridge-{name}", bridge.serve))
-            watchdog = group.create_task(_notify_watchdog(bridge, clock))
+            keepers = [group.create_task(parts[key].keep(run)) for key, run in (("road", work), ("watchdog", watch))]
             notify.ready(f"storing into {sink.name}")
             await stop.wait()
             notify.stopping()
-            for task in (work, watchdog):
+            for task in keepers:
                 task.cancel()
     finally:
-        await sink.close()
+        await parts["sink"].once(sink.close)
     log.info("%d records stored, %d rejected", bridge.counters.stored, bridge.counters.rejected)
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from daq.bridge.sink import Misconfigured, SinkError, Unavailable, store
+from daq.host.parts import in_words
 from daq.road.batch import Ack, Batch, Malformed, Rejection, station_of, topic
 from daq.road.line_check import invalid_lines
 
@@ -221,7 +222,7 @@ class Bridge:
         while True:
             try:
                 refused = await store(self._sink, lines)
-            except SinkError as error:
+            except Exception as error:  # noqa: BLE001  # whatever a sink raises costs no batch and no connection
                 self._note_failure(error)
                 wait = error.retry_after if isinstance(error, Unavailable) and error.retry_after is not None else pause
                 await self._clock.sleep_until(self._clock.monotonic() + wait * random.uniform(0.7, 1.0))  # noqa: S311  # spreads bridges
@@ -237,12 +238,16 @@ class Bridge:
             )
             return refused
 
-    def _note_failure(self, error: SinkError) -> None:
+    def _note_failure(self, error: Exception) -> None:
+        """Tell a failure once; one that no sink should raise with its traceback."""
+        foreseen = isinstance(error, SinkError)
+        words = str(error) if foreseen else in_words(error)
         state = "misconfigured" if isinstance(error, Misconfigured) else "waiting"
-        if (state, str(error)) != (self.counters.state, self.counters.last_error):
-            level = logging.ERROR if state == "misconfigured" else logging.WARNING
-            log.log(level, "%s; nothing is acknowledged, the stations keep everything", error)
-        self.counters.state, self.counters.last_error = state, str(error)
+        if (state, words) != (self.counters.state, self.counters.last_error):
+            level = logging.WARNING if isinstance(error, Unavailable) else logging.ERROR
+            text = "%s; nothing is acknowledged, the stations keep everything"
+            log.log(level, text, words, exc_info=None if foreseen else error)
+        self.counters.state, self.counters.last_error = state, words
 
     async def _repeat_status(self, connection: Connection) -> None:
         while True:

@@ -49,7 +49,7 @@ def quarantine_command(config_path: Path, show: int | None, send: str | None, *,
 def _range(text: str) -> tuple[int, int]:
     if text == "all":
         return 1, 2**62
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", text, re.ASCII)
     if match is None or int(match[2] or match[1]) < int(match[1]):
         fail(f'{text!r} is no record; write "4711", "4711-4720" or "all"', 2)
     return int(match[1]), int(match[2] or match[1])

@@ -12,7 +12,8 @@ ALL_TIME = (-(2**63), 2**63 - 1)
 
 def span_of(texts: tuple[str | None, str | None], all_time: tuple[int, int]) -> tuple[int, int]:
     """Give start and end in UTC nanoseconds, `all_time` where one is left out; exit 2 where it is not a span."""
-    start, end = (default if text is None else _instant(text) for text, default in zip(texts, all_time, strict=True))
+    chosen = (default if text is None else _instant(text) for text, default in zip(texts, all_time, strict=True))
+    start, end = (max(ALL_TIME[0], min(one, ALL_TIME[1])) for one in chosen)  # no record lies outside
     if start >= end:
         fail(f"--from {texts[0]} is not before --to {texts[1]}", 2)
     return start, end

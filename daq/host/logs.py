@@ -64,7 +64,8 @@ def configure(form: Form = "auto", *, verbose: bool = False) -> None:
     elif form == "json":
         handler.setFormatter(Json())
     else:
-        handler.setFormatter(Human(colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
+        terminal = sys.stderr is not None and sys.stderr.isatty()  # it is None where it was closed at the start
+        handler.setFormatter(Human(colours=terminal and "NO_COLOR" not in os.environ))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     for library in ("pymodbus", "pyvisa", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -59,7 +59,10 @@ class SpoolFile:
         self._may_begin_epoch = may_begin_epoch
         self.damage = ""
         self._limit = limit
-        self._lock = schema.lock(path)
+        try:
+            self._lock = schema.lock(path)
+        except OSError as error:
+            raise SpoolError(f"{path}: cannot be used as a spool: {error}") from error
         try:
             self._open()
         except SpoolError:

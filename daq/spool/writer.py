@@ -318,6 +318,8 @@ class Writer:
                     self._failed(job, str(error))
             except SpoolError as error:
                 self._failed(job, str(error))
+            except Exception as error:  # noqa: BLE001  # what was asked was wrong: told to who asked, and costs no reading
+                self._tell(_fail, job.future, error)
             else:
                 self._tell(_succeed, job.future, result)
 

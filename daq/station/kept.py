@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from daq.host.parts import Failures
     from daq.station.acquisition import Follower
-    from daq.station.parts import Failures
 
 STUCK = 8.0
 """Seconds after which a follower that was told to end, and does not, makes the watchdog start the station again."""

@@ -93,11 +93,14 @@ def row_of(seq: int, at: int, reason: str, line: bytes | None) -> dict[str, Any]
 
 
 def _numbers(asked: dict[str, Any], *keys: str) -> list[int]:
-    """Give the whole numbers of a question; Denied where one is missing or is none."""
+    """Give the whole numbers of a question; Denied where one is missing, is none, or has more than 64 bits."""
     try:
-        return [int(asked[key]) for key in keys]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise Denied(f"not understood: this question has the whole numbers {', '.join(keys)}") from error
+        numbers = [int(asked[key]) for key in keys]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        numbers = []
+    if not numbers or not all(-(2**63) <= one < 2**63 for one in numbers):
+        raise Denied(f"not understood: this question has the whole numbers {', '.join(keys)}")
+    return numbers
 
 
 async def _or_denied(work: Awaitable[Any]) -> Any:  # noqa: ANN401  # any result of the spool

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daq import __version__
 from daq.host import notify
 from daq.host.clock import NANOSECONDS, SystemClock, wait
+from daq.host.parts import Parts
 from daq.host.signals import reload_signal, state_folder, stop_signals
 from daq.road.mqtt import Message, stay_connected
 from daq.road.reading import EventKind
@@ -21,7 +22,6 @@ from daq.station.announcements import Announcements
 from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
 from daq.station.installation import instrument_of
-from daq.station.parts import Parts
 from daq.station.publisher import Publisher
 from daq.station.questions import Questions
 from daq.station.records import Station

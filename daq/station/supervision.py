@@ -8,11 +8,11 @@ import math
 from typing import TYPE_CHECKING
 
 from daq.host.clock import STEP, elapsed, first_tick, utc_ns_at, wait
+from daq.host.parts import Failures, Part, in_words
 from daq.road.reading import EventKind
 from daq.station.clock_watch import watch_clock
 from daq.station.kept import Kept
 from daq.station.missed import Missed
-from daq.station.parts import Failures, Part, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

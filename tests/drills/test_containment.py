@@ -145,7 +145,7 @@ def taken(records: Records, name: str) -> int:
 async def test_exception_at_any_await_of_one_instrument_costs_the_others_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.ERROR, "daq.station.parts")
+    caplog.set_level(logging.ERROR, "daq.host.parts")
     quiet = Trap()
     await disturbed(quiet, SECONDS)
     assert quiet.calls > 50

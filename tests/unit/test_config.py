@@ -239,6 +239,11 @@ def test_url_may_have_the_prefix_of_a_reverse_proxy(url: str) -> None:
     assert InfluxTable(url=url).url == url
 
 
+def test_a_number_that_is_too_long_to_be_read_is_named(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, GOOD + f"unit = {'9' * 5000}\n")
+    assert found.endswith("a whole number in it is too long")
+
+
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     text = GOOD.replace('"lab"', '"lab 1"').replace('"1 s"', "1") + 'perod = 1\n[spool]\nlimit = "much"\n'
     assert len(problems(tmp_path, text)) == 4

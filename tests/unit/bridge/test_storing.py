@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from daq.bridge.storing import WAITING_BYTES, WRITE_LINES, Bridge
 from daq.road.batch import Batch
+from daq.road.line_protocol import encode
 from tests.jumping_clock import JumpingClock
+from tests.spools import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
 EPOCH = "e" * 32
 LINE = b"x" * 100
@@ -23,6 +28,35 @@ class Nowhere:
 
     async def close(self) -> None:
         pass
+
+
+class Fails(Nowhere):
+    """A sink that raises what no sink should raise, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.stored = times, 0
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        if self.times:
+            self.times -= 1
+            raise KeyError("results")
+        self.stored += len(lines)
+
+
+async def test_whatever_a_sink_raises_costs_no_batch(caplog: pytest.LogCaptureFixture) -> None:
+    sink, clock = Fails(5), JumpingClock()
+    made = Bridge(sink, "b", None, clock)
+    lines = [encode(reading(number), number, EPOCH) for number in range(1, 6)]
+    settling = asyncio.create_task(made._settle([Batch("lab", EPOCH, 1, lines)]))
+    await clock.run_for(0.5)
+    assert made.counters.state == "waiting"
+    assert made.counters.last_error.startswith("KeyError: 'results' (test_storing.py")
+    await clock.run_for(300.0)
+    assert settling.done()
+    assert (sink.stored, made.counters.stored, made.counters.state) == (5, 5, "ready")
+    told = [record for record in caplog.records if "results" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].exc_info
 
 
 def bridge() -> Bridge:

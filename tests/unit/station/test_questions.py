@@ -147,6 +147,9 @@ async def test_status(tmp_path: Path) -> None:
         ("release", {"first": "a", "last": 2}, "first, last"),
         ("replay", {"start": None, "end": 2}, "start, end"),
         ("rows", {"after": 1e400, "start": 1, "end": 2}, "after, start, end"),
+        ("rows", {"after": 1e30, "start": 1, "end": 2}, "after, start, end"),
+        ("release", {"first": 1, "last": 2**63}, "first, last"),
+        ("replay", {"start": -(2**63) - 1, "end": 2}, "start, end"),
     ],
 )
 async def test_wrong_question_is_denied_with_what_it_must_have(
@@ -155,6 +158,16 @@ async def test_wrong_question_is_denied_with_what_it_must_have(
     async with lab(tmp_path) as made:
         with pytest.raises(Denied, match=f"whole numbers {named}"):
             await made.ask(what, **values)
+
+
+async def test_a_question_that_cannot_be_done_costs_the_station_nothing(tmp_path: Path) -> None:
+    """Whatever a question makes the file raise belongs to who asked; the writer goes on."""
+    async with lab(tmp_path) as made:
+        with pytest.raises(OverflowError):
+            await made.spool.do(lambda _: int(1e400))
+        made.spool.put(reading(11))
+        await made.spool.flush()
+        assert await made.ask("bounds")
 
 
 async def test_disk_that_refuses_denies_the_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

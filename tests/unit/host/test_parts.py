@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daq.station.parts import Failures, Part, Parts, in_words, is_own_end
+from daq.host.parts import Failures, Part, Parts, in_words, is_own_end
 from tests.jumping_clock import JumpingClock
 
 if TYPE_CHECKING:

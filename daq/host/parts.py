@@ -1,6 +1,6 @@
-"""The keeper of one part of a station: what goes wrong in it is told, counted, begun again, and costs no other part.
+"""The keeper of one part of a service: what goes wrong in it is told, counted, begun again, and costs no other part.
 
-Besides the supervisor, which keeps the followers, this is the only place of a station that catches every Exception.
+Besides the supervisor, which keeps the followers of a station, this is where every Exception is caught.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def is_own_end() -> bool:
 
 
 class Part:
-    """One part of a station beside its instruments: the publisher, the control socket, the record of health."""
+    """One part of a service beside the instruments: the publisher, the control socket, the road of a bridge."""
 
     def __init__(self, name: str, clock: Clock, longest_pause: float = 10.0) -> None:
         self.failures = Failures(name, clock, longest_pause)
@@ -143,7 +143,7 @@ class Part:
 
 
 class Parts:
-    """The parts of one station by name, with what went wrong in each."""
+    """The parts of one service by name, with what went wrong in each."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
