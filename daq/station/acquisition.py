@@ -15,6 +15,7 @@ from daq.road.reading import EventKind, Reading, Series
 from daq.station.doubts import Doubts
 from daq.station.grid import Grid
 from daq.station.missed import Missed
+from daq.station.patience import Patience
 from daq.station.proofs import Proofs
 from drivers.errors import Impostor, InstrumentError, Silent, Unreadable
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from drivers.driver import Poll
     from drivers.instrument import Answer, Instrument
 
-FAILURES_ALLOWED = 3
-"""Failures in a row before an instrument, or one of its polls, is asked less often."""
-LONGEST_PAUSE = 30.0
-"""Seconds at most between two attempts then."""
 PLUG_CHECK = 0.5
 """Seconds between two checks whether an instrument that is asked less often was plugged in again."""
 
@@ -70,13 +67,11 @@ class Follower:
     doubts: Doubts = field(init=False)
     _proofs: Proofs = field(init=False)
     _series: dict[str, Series] = field(default_factory=dict, init=False)
-    _failures: int = field(default=0, init=False)
     longest_wait: float = field(default=0.0, init=False)
     """Seconds from a tick within which a healthy instrument has been read, or has failed."""
     _told: str = field(default="", init=False)
     """Cause of the last failure that was told, until something is read again."""
-    _poll_failures: dict[int, int] = field(default_factory=dict, init=False)
-    _poll_not_before: dict[int, float] = field(default_factory=dict, init=False)
+    _patience: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         name, driver = self.instrument.name, self.instrument.driver
@@ -86,6 +81,7 @@ class Follower:
         identity = driver.identity
         provable = identity is not None and not identity.disturbs
         self.doubts = Doubts(self.station, name, provable=provable)
+        self._patience = Patience(self.period)
         self._proofs = Proofs(self.station, self.instrument, self.doubts)
         for channel in driver.channels:
             self._series[channel.name] = Series(self.station.name, name, channel.name, channel.quantity, channel.unit)
@@ -191,8 +187,7 @@ class Follower:
             await clock.sleep_until(clock.monotonic() + min(left, PLUG_CHECK))
             before, port = port, self.instrument.plugged()
             if port != before and port is not None:
-                self._failures = 0
-                self._poll_not_before.clear()
+                self._patience.begin_anew()
                 break
 
     # -- what
@@ -225,34 +220,21 @@ class Follower:
         finally:
             if missing:  # ended in the middle
                 self.account.failed(sorted(missing), self.ending)
-        if taken:
-            self._failures = 0
-            self._told = ""
-            self._spare(unreadable)
-            return 0.0
-        self._failures += 1
-        return self._backoff(self._failures)
+        if not taken:
+            return self._patience.none_read()
+        self._told = ""
+        self._patience.some_read(unreadable, self.station.clock.monotonic())
+        return 0.0
 
     def _due_polls(self, missing: set[int]) -> Iterator[tuple[int, Poll[Any]]]:
         """Give the polls to be asked at this tick; one that failed again and again is left out for some time."""
         for number, poll in enumerate(self.instrument.driver.polls):
-            if self.station.clock.monotonic() >= self._poll_not_before.get(number, 0.0):
+            if self._patience.due(number, self.station.clock.monotonic()):
                 yield number, poll
             else:
                 missing.discard(number)
                 if self.period:  # else nothing is due at any instant
                     self.account.failed([number], self.last_error)
-
-    def _spare(self, unreadable: list[int]) -> None:
-        """Ask the polls that fail while others are read less often, so that they cost the others little."""
-        for number in unreadable:
-            failures = self._poll_failures[number] = self._poll_failures.get(number, 0) + 1
-            if pause := self._backoff(failures):
-                self._poll_not_before[number] = self.station.clock.monotonic() + pause
-
-    def _backoff(self, failures: int) -> float:
-        excess = failures - FAILURES_ALLOWED
-        return min(LONGEST_PAUSE, max(self.period, 1.0) * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
 
     async def _read(self, poll: Poll[Any]) -> Answer:
         """Read one poll; an answer that was awaited while the machine slept is no reading of either instant."""
@@ -285,8 +267,7 @@ class Follower:
         if self.left_alone:
             return
         station, instrument = self.station, self.instrument
-        self._poll_failures.pop(number, None)
-        self._poll_not_before.pop(number, None)
+        self._patience.read(number)
         self.account.read(number)
         instant = answer.answered if poll.stamp == "answer" else (answer.asked + answer.answered) / 2
         true = self.grid.utc(instant)
