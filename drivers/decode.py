@@ -12,7 +12,7 @@ from drivers.errors import Unreadable, WrongSetting
 from drivers.sample import Sample, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 Words: TypeAlias = Literal["high first", "low first"]
 """Which of two registers contains the high word of a single: not standardised; the manual of a device says it."""
@@ -100,6 +100,16 @@ def single(raw: bytes, unit: str, *, words: Words, no_value: Collection[Decimal]
     if math.isnan(value):
         return Sample.missing(Status.INVALID)
     return sample(_shortest(value, raw), unit, no_value=no_value)
+
+
+def singles(
+    raw: bytes, *, units: Sequence[str], words: Words, no_value: Collection[Decimal] = ()
+) -> tuple[Sample, ...]:
+    """Read one single for each unit from contiguous registers; see `single`."""
+    length(raw, 4 * len(units))
+    return tuple(
+        single(raw[4 * place : 4 * place + 4], unit, words=words, no_value=no_value) for place, unit in enumerate(units)
+    )
 
 
 def nearest_single(number: float) -> Decimal:

@@ -6,8 +6,10 @@ first, not-a-number where a value is missing.
 
 from __future__ import annotations
 
+from functools import partial
+
 from drivers import decode
-from drivers.driver import Channel, Driver, Poll, Registers, Sample, SerialLine
+from drivers.driver import Channel, Driver, Poll, Registers, SerialLine
 
 
 def vaisala_hmp() -> Driver[Registers]:
@@ -18,16 +20,10 @@ def vaisala_hmp() -> Driver[Registers]:
             Poll(
                 Registers(0x0000, 4),
                 (Channel("humidity", "relative_humidity", "%"), Channel("temperature", "temperature", "Cel")),
-                humidity_and_temperature,
+                partial(decode.singles, units=("%", "Cel"), words="low first"),
             ),
         ),
         serial_line=SerialLine(19200, 8, "N", 2),
         port=502,
         proof="length",
     )
-
-
-def humidity_and_temperature(raw: bytes) -> tuple[Sample, Sample]:
-    """Read two floats, low word first: `7AE1 41F4` is 30.56 %."""
-    decode.length(raw, 8)
-    return decode.single(raw[0:4], "%", words="low first"), decode.single(raw[4:8], "Cel", words="low first")

@@ -8,15 +8,12 @@ device.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Interval, Len, Predicate
 
 from drivers import decode
-from drivers.driver import Channel, Driver, Poll, Registers, Sample, SerialLine
-
-if TYPE_CHECKING:
-    from decimal import Decimal
+from drivers.driver import Channel, Driver, Poll, Registers, SerialLine
 
 Address = Annotated[int, Interval(ge=0, le=65535)]
 Count = Annotated[int, Interval(ge=1, le=62)]
@@ -48,19 +45,10 @@ def modbus_singles(
             Poll(
                 Registers(address, 2 * count, table),
                 channels,
-                partial(singles, words=words, unit=unit, count=count, no_value=codes),
+                partial(decode.singles, units=[unit] * count, words=words, no_value=codes),
             ),
         ),
         serial_line=SerialLine(19200, 8, "E", 1),  # the default of Modbus over serial line V1.02, 2.5.1
         port=502,
         proof="length",
     )
-
-
-def singles(
-    raw: bytes, *, words: decode.Words, unit: str, count: int, no_value: frozenset[Decimal]
-) -> tuple[Sample, ...]:
-    """Read `count` singles; infinity is out of range, not-a-number no value."""
-    decode.length(raw, 4 * count)
-    places = range(0, 4 * count, 4)
-    return tuple(decode.single(raw[place : place + 4], unit, words=words, no_value=no_value) for place in places)
