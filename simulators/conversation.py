@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from simulators.instrument import Answer, RegisterSimulator, TextSimulator
+from simulators.registers import MOST_REGISTERS
 
 if TYPE_CHECKING:
     from simulators.speaker import Speaker, Write
@@ -132,13 +133,13 @@ class Unit:
         if len(pdu) != 5:
             return Answer(bytes([function | 0x80, ILLEGAL_VALUE]))
         address, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
-        if not 1 <= count <= 125:
+        if not 1 <= count <= MOST_REGISTERS:
             return Answer(bytes([function | 0x80, ILLEGAL_VALUE]))
         now = self.speaker.now
         measured_at = self.speaker.faults.faults.measured_at(now)
         table = self.simulator.registers(measured_at)
         wanted = range(address, address + count)
-        if any(register not in table for register in wanted):
+        if count > self.simulator.most or any(register not in table for register in wanted):
             return Answer(bytes([function | 0x80, ILLEGAL_ADDRESS]))
         body = b"".join(table[register].to_bytes(2, "big") for register in wanted)
         # Only the values of which the answer contains both words were sent.

@@ -50,7 +50,8 @@ seed of the lab, so that it is the same in each run.
   many serial servers raise DTR when they are connected to). A pseudo-terminal has neither line and cannot show it.
 
 Further states are options of the simulators (table `options`): mt-sics `streams`, sartorius-sbi `prints`, vaisala-ptu
-`runs` (they talk from the start after a power cycle), `tare_g`, sartorius-sbi `stable_only`, `autoprint`.
+`runs` (they talk from the start after a power cycle), `tare_g`, sartorius-sbi `stable_only`, `autoprint`, keller-33x
+`registers` (2: firmware that refuses more in one question).
 """
 
 from __future__ import annotations

@@ -69,12 +69,17 @@ class TextSimulator(Protocol):
 
 
 class RegisterSimulator(Protocol):
-    """An instrument that is read in Modbus registers; `units` are the units (UCUM) of its channels."""
+    """An instrument that is read in Modbus registers; `units` are the units (UCUM) of its channels.
+
+    It refuses a question for more than `most` registers as an illegal address.
+    """
 
     @property
     def line(self) -> str: ...  # noqa: D102  # described by the class
     @property
     def units(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def most(self) -> int: ...  # noqa: D102
 
     @property
     def places(self) -> Mapping[int, str]:

@@ -93,6 +93,11 @@ class RegisterPlace:
         return self.present.units
 
     @property
+    def most(self) -> int:
+        """Registers that it gives in one question at most."""
+        return self.present.most
+
+    @property
     def places(self) -> Mapping[int, str]:
         """Give the channel of each address."""
         return self.present.places

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MOST_REGISTERS = 125
+"""In one question (Modbus application protocol V1.1b3, 6.3)."""
+
 
 def single_high_first(value: float) -> tuple[int, int]:
     """Give a single as two registers, the high word first."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from simulators.physics import Quantity, added, constant, noise, swing
-from simulators.registers import digits_of, single_low_first, states_of
+from simulators.registers import MOST_REGISTERS, digits_of, single_low_first, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,7 @@ class VaisalaHmp:
     humidity: Quantity
     temperature: Quantity
     line: str = "19200 8N2"
+    most: int = MOST_REGISTERS
 
     @property
     def places(self) -> Mapping[int, str]:

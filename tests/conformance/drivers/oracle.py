@@ -60,7 +60,7 @@ def says(name: str, raw: bytes, options: Mapping[str, Any]) -> list[Said] | None
     """Read an answer to a poll; None where the manual does not know it."""
     match name:
         case "keller-33x":
-            return _registers(raw, [(0, "bar"), (12, "Cel")], 16, low_first=False)
+            return _registers(raw, [(0, "bar"), (4, "Cel")], 8, low_first=False)
         case "vaisala-hmp":
             return _registers(raw, [(0, "%"), (4, "Cel")], 8, low_first=True)
         case "modbus-singles":

@@ -150,7 +150,7 @@ async def play(case: Case, folder: Path) -> list[Run]:
                 if case.rival is not None:
                     group.create_task(_rival(listening.address, *(began + at for at in case.rival)))
                     await asyncio.sleep(0.005 if case.rival[0] == 0 else 0.0)
-                group.create_task(_follow(run, listening, wires, began + case.ends))
+                group.create_task(_follow(run, listening, wires, began + case.ends + run.subject.more))
         watching.cancel()
         await wires.close()
     for row in map(json.loads, truth.read_text().splitlines()):

@@ -29,9 +29,12 @@ class Subject:
     driver_options: dict[str, Any] = field(default_factory=dict)
     channels: dict[str, str] = field(default_factory=dict)
     """Channel of the simulator for a channel of the driver, where they differ."""
+    variant: str = ""
+    more: float = 0.0
+    """Seconds that it needs longer than others until it is read again."""
 
     def __str__(self) -> str:
-        return f"{self.driver}-{self.wire}"
+        return f"{self.driver}{self.variant}-{self.wire}"
 
     @property
     def text(self) -> bool:
@@ -79,18 +82,25 @@ _SIMULATED: dict[str, dict[str, Any]] = {
     "vaisala-hmp": {},
     "keller-33x": {},
     "modbus-singles": {
-        "simulator": "keller-33x",
-        "driver_options": {"address": 2, "quantity": "pressure", "unit": "bar"},
-        "channels": {"v1": "pressure"},
+        "simulator": "vaisala-hmp",
+        "driver_options": {"words": "low first", "quantity": "relative_humidity", "unit": "%"},
+        "channels": {"v1": "humidity"},
     },
 }
+_VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "keller-33x",
+        {"variant": "-old", "options": {"registers": 2}, "driver_options": {"registers": 2}, "more": 5.0},
+    ),
+]
+"""Drivers with options that ask other questions: here two of the same length, in which only one control question fits.
+All others are refused, and after each refusal the link waits until no late one can come."""
 
 
 def _subjects() -> list[Subject]:
     found = []
-    for name in catalogue.names():
-        given = {"simulator": name} | _SIMULATED[name]
-        subject = Subject(name, "", **given)
+    for name, more in [*((name, _SIMULATED[name]) for name in catalogue.names()), *_VARIANTS]:
+        subject = Subject(name, "", **{"simulator": name} | more)
         registers = hasattr(subject.made().polls[0].query, "count")
         found += [replace(subject, wire=wire) for wire in (MODBUS_WIRES if registers else TEXT_WIRES)]
     return found

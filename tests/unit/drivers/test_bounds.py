@@ -59,6 +59,7 @@ def test_every_number_and_text_is_bounded(name: str) -> None:
         ("mt-sics", {"unit": "lb"}),
         ("sartorius-sbi", {"unit": "lb"}),
         ("vaisala-ptu", {"model": "ptb210"}),
+        ("keller-33x", {"registers": 8}),
     ],
 )
 def test_out_of_bounds(name: str, wrong: dict[str, Any]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from drivers import catalogue
-from drivers.driver import Driver, Registers, SerialLine, Text
+from drivers.driver import Driver, Registers, Sample, SerialLine, Text
 
 
 def driver(name: str, **options: Any) -> Driver[Any]:
@@ -181,8 +182,18 @@ def test_a_vaisala_is_a_ptu300_and_its_run_mode_is_left_alone_unless_the_config_
     assert driver("vaisala-ptu").quieting == ()
 
 
+def test_a_keller_with_older_firmware_is_asked_for_two_registers_at_a_time() -> None:
+    """Protocol Series 30/40, 4.5: at most 4 in one question from firmware 5.20-10.XX on, 2 before."""
+    assert max(poll.query.count for poll in driver("keller-33x").polls) <= 4
+    pressure, temperature = driver("keller-33x", registers=2).polls
+    assert (pressure.query, temperature.query) == (Registers(0x0002, 2), Registers(0x0008, 2))
+    assert pressure.decode(bytes.fromhex("3F75E3D2")) == (Sample(Decimal("0.9605075"), "bar"),)
+    assert temperature.decode(bytes.fromhex("41B61C20")) == (Sample(Decimal("22.763733"), "Cel"),)
+    assert driver("keller-33x", registers=2).channels == driver("keller-33x").channels
+
+
 def test_registers_by_the_tables_of_the_manuals() -> None:
-    assert driver("keller-33x").polls[0].query == Registers(0x0002, 8)
+    assert [poll.query for poll in driver("keller-33x").polls] == [Registers(0x0100, 4)]
     assert driver("vaisala-hmp").polls[0].query == Registers(0x0000, 4)
     assert driver("modbus-singles").polls[0].query == Registers(0, 2, "holding")
     made = driver("modbus-singles", address=256, count=3, table="input", quantity="pressure", unit="Pa")

@@ -225,6 +225,27 @@ def test_missing_value_is_no_number_and_the_status_says_so() -> None:
     assert (table[0x0100], table[0x0200], table[0x0203]) == (0x8000, 0, 0x0002)
 
 
+@pytest.mark.parametrize(
+    ("most", "pdu", "reply"),
+    [
+        (4, "03 0100 0004", "03 08 3F76 A162 41B0 0000"),
+        (4, "03 0100 0003", "03 06 3F76 A162 41B0"),
+        (4, "03 0100 0005", "83 02"),
+        (4, "03 0002 0008", "83 02"),
+        (4, "04 0000 0006", "84 02"),
+        (4, "03 0002 007E", "83 03"),
+        (2, "03 0002 0002", "03 04 3F76 A162"),
+        (2, "03 0008 0002", "03 04 41B0 0000"),
+        (2, "03 0002 0003", "83 02"),
+        (2, "03 0100 0002", "83 02"),
+    ],
+)
+def test_keller_gives_few_registers_in_one_question(most: int, pdu: str, reply: str) -> None:
+    """Protocol Series 30/40, 4.5 (p. 10) and 4.9 (p. 13): older firmware has no registers from 0x0100 on."""
+    unit = Unit(Keller33x(constant(0.9634), constant(22.0), most=most), speaker())
+    assert unit.answer(bytes.fromhex(pdu)).reply == bytes.fromhex(reply)
+
+
 @pytest.mark.parametrize("wrong", ["0001 0000 0000 00 00", "0001 0000 0001 F0 00", "0001 0001 0006 F0 03", "FF" * 12])
 def test_what_is_no_modbus_is_dropped(wrong: str) -> None:
     bus = TcpBus(units())
@@ -238,7 +259,7 @@ def test_truth_holds_only_what_the_answer_held() -> None:
     def told(address: int, count: int) -> dict[str, str | None]:
         return dict(unit.answer(struct.pack(">BHH", 3, address, count)).values)
 
-    assert told(2, 8) == {"pressure": "0.9634", "temperature": "22"}
+    assert told(2, 4) == {"pressure": "0.9634"}
     assert told(2, 2) == {"pressure": "0.9634"}
     assert told(2, 1) == {}
     assert told(0x0100, 4) == {"pressure": "0.9634", "temperature": "22"}

@@ -140,7 +140,7 @@ async def test_shipped_lab_answers_serial_sockets_visa_and_modbus(tmp_path: Path
         bus = AsyncModbusSerialClient(at["room-2"], framer=FramerType.RTU, baudrate=19200, stopbits=2, retries=0)
         assert await bus.connect()
         humidity = await bus.read_holding_registers(0, count=4, device_id=240)
-        vessel = await bus.read_holding_registers(2, count=8, device_id=1)
+        vessel = await bus.read_holding_registers(0x0100, count=4, device_id=1)
         bus.close()
     percent = bus.convert_from_registers(humidity.registers[:2], bus.DATATYPE.FLOAT32, word_order="little")
     bar = bus.convert_from_registers(vessel.registers[:2], bus.DATATYPE.FLOAT32, word_order="big")
