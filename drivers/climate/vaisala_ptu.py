@@ -1,7 +1,8 @@
 """Vaisala on a serial line: PTB330 (pressure) and PTU300 (pressure, temperature, humidity).
 
-Source: PTB330 user guide p. 71 (FORM), 83, 101; PTU300 user guide p. 71 (R, S and Esc; stars for a value that there is
-not) and 102-103 (FORM modifiers and examples: x.y is x digits, the point and y digits, U4 four characters).
+Source: PTB330 user guide p. 71 (FORM; "quantity value or * characters"), 83, 101; PTU300 user guide p. 71 (R, S and
+Esc; stars for a value that there is not) and 102-103 (FORM modifiers and examples: x.y is x digits, the point and y
+digits, U4 four characters); PTB210 user guide p. 13-15 (the sister prints `****.**`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ THREE = (
     Channel("temperature", "temperature", "Cel"),
     Channel("humidity", "relative_humidity", "%"),
 )
-VALUES = re.compile(r"P=(.{12}) (.{4})(?:T=(.{11}) (.{3})RH=(.{9}) (.{4}))?")
+MISSING = r"[ .]*\*[ .*]*"
+"""What stands in the place of a value that there is not: how many stars, and whether with a point, no manual says."""
+VALUES = re.compile(rf"P=(.{{12}}|{MISSING}) (.{{4}})(?:T=(.{{11}}|{MISSING}) (.{{3}})RH=(.{{9}}|{MISSING}) (.{{4}}))?")
 RUNNING = "where lines come unasked, it is in RUN mode: the option stop_run = true ends that (command S)"
 
 
@@ -75,7 +78,7 @@ def values(raw: bytes) -> tuple[Sample, ...]:
 
 
 def _sample(value: str, shown: str, decimals: int) -> Sample:
-    if re.fullmatch(r" *\*+", value):
+    if re.fullmatch(MISSING, value):
         return Sample.missing(Status.INVALID)
     number = decode.plain(value.lstrip(" "), decimals)
     if not shown.strip():

@@ -23,6 +23,8 @@ HECTOPASCALS = {"hPa": 1.0, "inHg": 0.0295299831}
 """Units of pressure, and their number for 1 hPa."""
 NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
 CONTROLS = {"R": "\r", "N": "\n", "T": "\t"}
+PROBE = ("connected", "lost", "lost, ****.**")
+"""Whether it has its probe, and which stars stand for the missing values."""
 FACTORY_FORM = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
 
 
@@ -30,12 +32,20 @@ FACTORY_FORM = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
 class VaisalaPtu(Spoken):
     """A transmitter; a quantity that is None at an instant prints as stars.
 
+    Stars fill the field, or are `stars` where that is set: how many there are, and whether with a point as in the
+    `****.**` of the PTB210, no manual says. State: without its probe it has neither temperature nor humidity.
+
     A power cycle sets echo and format back to the factory's and sends the name and the version; with `runs` (start mode
     RUN) it then sends lines without a request. Whether a transmitter keeps its format over a power cycle depends on how
     it was saved; here it does not.
     """
 
-    settings: ClassVar[Choices] = {"unit": tuple(HECTOPASCALS), "echo": ("on", "off"), "stream": ("on", "off")}
+    settings: ClassVar[Choices] = {
+        "unit": tuple(HECTOPASCALS),
+        "echo": ("on", "off"),
+        "stream": ("on", "off"),
+        "probe": PROBE,
+    }
     serial: str = "SIM00006"
     model: str = "PTU300"
     quantities: Mapping[str, Quantity | None] = field(default_factory=dict)
@@ -44,6 +54,8 @@ class VaisalaPtu(Spoken):
     form: str = FACTORY_FORM
     interval: float = 1.0
     runs: bool = False
+    stars: str = ""
+    lost: bool = False
 
     def power_on(self) -> None:
         """Have the factory's echo, format and units; send lines at once where the start mode is RUN."""
@@ -51,12 +63,14 @@ class VaisalaPtu(Spoken):
         self.every = self.interval if self.runs else 0.0
 
     def change(self, name: str, value: str) -> None:
-        """Set the unit of the pressure, the echo or the mode RUN from another terminal."""
+        """Set the unit of the pressure, the echo or the mode RUN from another terminal; pull the probe off."""
         match name:
             case "unit":
                 self.units = {**self.units, "P": value}
             case "echo":
                 self.echo = value == "on"
+            case "probe":
+                self.lost, self.stars = value != "connected", value.partition(", ")[2]
             case _:
                 self.every = self.interval if value == "on" else 0.0
 
@@ -143,7 +157,7 @@ class VaisalaPtu(Spoken):
                 digits = self._digits(name, now, decimals, width)
                 values[NAMES[name]] = digits
                 units[NAMES[name]] = UCUM[unit]
-                out += (digits or "*" * width).rjust(width)
+                out += (digits or self.stars or "*" * width).rjust(width)
             elif re.fullmatch(r"U\d?", name):
                 out += unit.ljust(int(name[1]))[: int(name[1])] if name[1:] else unit
             elif name.startswith("#"):
@@ -157,7 +171,7 @@ class VaisalaPtu(Spoken):
         return Answer(out.encode(), values, 0.05, units=units)
 
     def _digits(self, name: str, now: float, decimals: int, width: int) -> str | None:
-        quantity = self.quantities.get(name)
+        quantity = None if self.lost and name != "P" else self.quantities.get(name)
         factor = HECTOPASCALS[self.units["P"]] if name == "P" else 1.0
         digits = "" if quantity is None else f"{quantity(now) * factor:.{decimals}f}"
         return digits if 0 < len(digits) <= width else None

@@ -200,25 +200,27 @@ def _vaisala(text: str) -> list[Said] | None:
     if text[-2:] != hexadecimal[total // 16] + hexadecimal[total % 16]:
         return None
     fields = [("P=", 12, 3, 4), ("T=", 11, 3, 3), ("RH=", 9, 2, 4)]
+    return _fields(message, fields) or _fields(message, fields[:1])
+
+
+def _fields(message: str, fields: list[tuple[str, int, int, int]]) -> list[Said] | None:
+    """Take the fields from the last to the first: no character of a value is one of a label."""
     found: list[Said] = []
-    for label, width, decimals, unit_width in fields:
-        if not message and len(found) == 1:
-            return found
-        if not message.startswith(label):
+    for label, width, decimals, unit_width in reversed(fields):
+        before, unit = message[:-unit_width], message[-unit_width:]
+        label_and_field, blank = before[:-1], before[-1:]
+        rest = label_and_field.rstrip(" *.-" + DIGITS)
+        field = label_and_field[len(rest) :]
+        if len(unit) != unit_width or blank != " " or not rest.endswith(label):
             return None
-        message = message[len(label) :]
-        field, blank, unit = message[:width], message[width : width + 1], message[width + 1 : width + 1 + unit_width]
-        message = message[width + 1 + unit_width :]
-        if len(field) != width or blank != " " or len(unit) != unit_width:
-            return None
-        digits = field.lstrip(" ")
-        if digits and digits.strip("*") == "":
-            found.append(Said("INVALID"))
+        message = rest[: -len(label)]
+        if "*" in field and not field.strip(" *."):
+            found.insert(0, Said("INVALID"))
             continue
-        value = _plain(digits, decimals)
-        if value is None or unit.rstrip(" ") not in {"hPa", "'C", "%RH"}:
+        value = _plain(field.lstrip(" "), decimals)
+        if value is None or len(field) != width or unit.rstrip(" ") not in {"hPa", "'C", "%RH"}:
             return None
-        found.append(Said("GOOD", value, UNITS[unit.rstrip(" ")]))
+        found.insert(0, Said("GOOD", value, UNITS[unit.rstrip(" ")]))
     return None if message else found
 
 

@@ -136,6 +136,13 @@ CASES = [
     Case("talks without being asked", over=2.2, only=frozenset(_STREAMS), by_driver=_STREAMS),
     Case("busy", _twice("busy", "yes", "no"), over=2.2, only=frozenset({"mt-sics"})),
     Case("echo", _twice("echo", "on", "off"), over=2.2, only=frozenset({"vaisala-ptu"})),
+    Case("a lost probe", _twice("probe", "lost", "connected"), over=2.2, only=frozenset({"vaisala-ptu"})),
+    Case(
+        "a lost probe, few stars",
+        _twice("probe", "lost, ****.**", "connected"),
+        over=2.2,
+        only=frozenset({"vaisala-ptu"}),
+    ),
     Case(
         "silent until stable",
         {"set": [[0.0, "stable_only", "yes"]]},

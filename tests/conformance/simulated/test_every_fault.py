@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drivers import catalogue
+from drivers.sample import Status
 from tests.conformance.simulated import judge
 from tests.conformance.simulated.cases import CASES, PROVE_EVERY, Case
 from tests.conformance.simulated.experiment import Run, played
@@ -50,6 +51,26 @@ def test_value_of_a_slow_converter_is_not_older_than_its_conversion() -> None:
         instants = {one["measured_ns"] // 10_000_000 for one in run.truth}
         fast = len(run.truth) >= 12 * run.case.ends
         assert not fast or len(instants) < len(run.truth), f"{run.subject}: a new value at each question"
+
+
+@pytest.mark.parametrize(
+    ("case", "missing"),
+    [
+        ("a lost probe", {"temperature", "humidity"}),
+        ("a lost probe, few stars", {"temperature", "humidity"}),
+    ],
+)
+def test_what_an_instrument_cannot_give_is_invalid_and_costs_nothing_else(case: str, missing: set[str]) -> None:
+    for run in readings(case):
+        if run.held > TIMEOUT / 2:
+            continue
+        meanwhile = [
+            one for one in run.readings if run.began + 1.4e9 <= one.asked and one.answered <= run.began + 2.1e9
+        ]
+        assert {one.sample.status for one in meanwhile if one.channel.name in missing} == {Status.INVALID}
+        assert {one.sample.status for one in meanwhile if one.channel.name not in missing} <= {Status.GOOD}
+        assert {one.channel.name for one in meanwhile} == {channel.name for channel in run.subject.made().channels}
+        assert not run.errors, (str(run.subject), run.errors[0])
 
 
 def test_identity_is_asked_again_and_again() -> None:

@@ -262,6 +262,32 @@ def test_a_right_checksum_is_not_enough(message: bytes) -> None:
         driver("vaisala-ptu").polls[0].decode(with_sum(message))
 
 
+@pytest.mark.parametrize("stars", ["*", "***********", " " * 6 + "*****", "****.**", "       *.***", "*" * 40, "***. "])
+def test_stars_of_any_number_stand_for_a_missing_value_and_the_others_are_read(stars: str) -> None:
+    """PTB330 user guide p. 71: "quantity value or * characters"; the PTB210 prints ****.**."""
+    decode = driver("vaisala-ptu").polls[0].decode
+    pressure, humidity = Sample(Decimal("1033.700"), "hPa"), Sample(Decimal("38.30"), "%")
+    missing = Sample.missing(Status.INVALID)
+    for unit in ("'C ", "   "):
+        raw = with_sum(f"P=    1033.700 hPa T={stars} {unit}RH=    38.30 %RH CS\r\n".encode())
+        assert decode(raw) == (pressure, missing, humidity)
+    assert decode(with_sum(f"P={stars} hPa T=     22.200 'C RH={stars} %RH CS\r\n".encode())) == (
+        missing,
+        Sample(Decimal("22.200"), "Cel"),
+        missing,
+    )
+    barometer = driver("vaisala-ptu", model="ptb330").polls[0].decode
+    assert barometer(with_sum(f"P={stars} hPa CS\r\n".encode())) == (missing,)
+
+
+@pytest.mark.parametrize("field", ["", " ", ".", "     .   ", "*1", "1*", "**.2**", "-****", "     ****0.0"])
+def test_what_holds_no_star_or_a_digit_is_no_missing_value(field: str) -> None:
+    with pytest.raises(Unreadable):
+        driver("vaisala-ptu").polls[0].decode(
+            with_sum(f"P=    1033.700 hPa T={field} 'C RH=    38.30 %RH CS\r\n".encode())
+        )
+
+
 def test_a_vaisala_in_fahrenheit_or_without_a_unit() -> None:
     decode = driver("vaisala-ptu").polls[0].decode
     with pytest.raises(WrongSetting, match="'F"):

@@ -170,6 +170,13 @@ def test_transmitter_prints_stars_for_what_is_missing_or_does_not_fit() -> None:
     assert answer.values == {"pressure": None, "temperature": None}
 
 
+def test_transmitter_without_its_probe_has_a_pressure_only() -> None:
+    transmitter = VaisalaPtu(quantities=ROOM, echo=False, form='5.2 P " " 4.1 T " " RH #r #n')
+    for state, shown in (("lost", b"****** ******"), ("lost, ****.**", b"****.** ****.**"), ("connected", None)):
+        transmitter.change("probe", state)
+        assert said(transmitter, b"SEND") == b" 1025.41 " + (shown or b"  19.2   57.8") + b"\r\n"
+
+
 def test_transmitter_runs_until_it_is_stopped() -> None:
     transmitter = VaisalaPtu(quantities=ROOM, echo=False)
     said(transmitter, b"R")
