@@ -158,11 +158,13 @@ class Setup(Generic[Q]):
     """A command to send before an instrument can be read; `check` raises Unreadable where the answer is wrong.
 
     `proves`: it is a question that changes nothing (which unit is set?) and is asked again with the identity.
+    `advice` is what to do where it is refused or its answer cannot be read, as an addition to the message.
     """
 
     query: Q
     check: Callable[[bytes], object] = len
     proves: bool = False
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

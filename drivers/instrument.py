@@ -262,6 +262,8 @@ class Instrument(Generic[Q]):
             if step.proves:
                 raise Altered(str(error), error.raw) from error
             raise
+        except Unreadable as error:
+            raise Unreadable("; ".join(filter(None, (str(error), step.advice))), error.raw) from error
 
     def _proved(self, asked: float, unasked: int) -> None:
         """Note a good proof that was asked for at `asked`, when so many unasked bytes had come."""

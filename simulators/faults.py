@@ -52,7 +52,7 @@ seed of the lab, so that it is the same in each run.
 
 Further states are options of the simulators (table `options`): mt-sics `streams`, sartorius-sbi `prints`, vaisala-ptu
 `runs` (they talk from the start after a power cycle), `tare_g`, sartorius-sbi `stable_only`, `autoprint`, keller-33x
-`registers` (2: firmware that refuses more in one question).
+`registers` (2: firmware that refuses more in one question), vaisala-hmp `swapped` (a gateway that exchanges words).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Vaisala HMP humidity probe over Modbus: floats, low word first; a missing value is not-a-number.
 
 Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 (test registers) and 87; HMT330 user guide p. 202 (16-bit
-values); HMP series user guide M212022EN p. 108 (error bits in 0x0203).
+values); HMDW110 user guide p. 82 (test registers); HMP series user guide M212022EN p. 108 (error bits in 0x0203).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from simulators.physics import Quantity, added, constant, noise, swing
-from simulators.registers import MOST_REGISTERS, digits_of, single_low_first, states_of
+from simulators.registers import MOST_REGISTERS, digits_of, single_high_first, single_low_first, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 NAN = float("nan")
 PLACES = {0x0000: "humidity", 0x0002: "temperature"}
 BROKEN_TEMPERATURE, BROKEN_HUMIDITY = 0x0001, 0x0002
-TEST = dict(enumerate((-12345 & 0xFFFF, *single_low_first(-123.45), 0x2D31, 0x3233, 0x2E34, 0x3500), 0x1F00))
-"""Every Vaisala has these registers: -12345, -123.45 and the text "-123.45"; they show the order of bytes and words."""
+TEST = {0x1F00: -12345 & 0xFFFF, 0x1F03: 0x2D31, 0x1F04: 0x3233, 0x1F05: 0x2E34, 0x1F06: 0x3500}
+"""Test registers: -12345 and the text "-123.45"; between them stands -123.45, which shows the order of words."""
 
 
 @dataclass(slots=True)
 class VaisalaHmp:
-    """A probe with relative humidity in % and temperature in degrees Celsius."""
+    """A probe with relative humidity in % and temperature in degrees Celsius.
+
+    With `swapped` a gateway in between exchanges the two words of each single.
+    """
 
     units: ClassVar[Mapping[str, str]] = {"humidity": "%", "temperature": "Cel"}
 
@@ -35,6 +38,7 @@ class VaisalaHmp:
     temperature: Quantity
     line: str = "19200 8N2"
     most: int = MOST_REGISTERS
+    swapped: bool = False
 
     @property
     def places(self) -> Mapping[int, str]:
@@ -45,10 +49,11 @@ class VaisalaHmp:
         """Give measured values, dew point, state and test values; what it does not measure is not-a-number."""
         humidity, temperature = self.humidity(now), self.temperature(now)
         dew = _dew_point(humidity, temperature)
-        known = {0x0000: humidity, 0x0002: temperature, 0x0006: dew, 0x0008: dew}
+        singles = dict.fromkeys(range(0, 0x16, 2), NAN)
+        singles |= {0x0000: humidity, 0x0002: temperature, 0x0006: dew, 0x0008: dew, 0x1F01: -123.45}
         table = dict(TEST)
-        for address in range(0, 0x16, 2):
-            table[address], table[address + 1] = single_low_first(known.get(address, NAN))
+        for address, value in singles.items():
+            table[address], table[address + 1] = (single_high_first if self.swapped else single_low_first)(value)
         errors = BROKEN_HUMIDITY * math.isnan(humidity) | BROKEN_TEMPERATURE * math.isnan(temperature)
         table |= {0x0100: _hundredths(humidity), 0x0101: _hundredths(temperature)}
         table |= {0x0200: int(not errors), 0x0201: 1, 0x0203: errors, 0x0204: 0}
@@ -78,9 +83,17 @@ def _dew_point(humidity: float, temperature: float) -> float:
     return 243.12 * gamma / (17.62 - gamma)
 
 
-def vaisala_hmp(serial: str, seed: str, *, percent: float = 45.0, celsius: float = 20.5) -> VaisalaHmp:  # noqa: ARG001  # it sends no serial number
+def vaisala_hmp(
+    serial: str,  # noqa: ARG001  # it sends no serial number
+    seed: str,
+    *,
+    percent: float = 45.0,
+    celsius: float = 20.5,
+    swapped: bool = False,
+) -> VaisalaHmp:
     """Make a probe in a room of about `percent` relative humidity and `celsius`."""
     return VaisalaHmp(
         added(constant(percent), swing(4.0, 1800.0), noise(0.05, seed)),
         added(constant(celsius), swing(0.3, 1200.0), noise(0.01, f"{seed}/t")),
+        swapped=swapped,
     )

@@ -222,7 +222,7 @@ def with_options(name: str) -> Iterator[tuple[dict[str, Any], Driver[Any]]]:
 
 
 def seeds_of(name: str) -> list[bytes]:
-    printed = [row["raw"] for kind in ("exchange", "refused", "control") for row in golden.rows(name, kind)]
+    printed = [row["raw"] for kind in ("exchange", "refused", "control", "setup") for row in golden.rows(name, kind)]
     return [*printed, *RARE.get(name, ()), *SETUP.get(name, ())]
 
 

@@ -10,7 +10,7 @@ NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.toml"))
 
 
 def rows(name: str, kind: str) -> list[dict[str, Any]]:
-    """Give the rows of a command set; `kind` is "exchange" or "refused"."""
+    """Give the rows of a command set; `kind` is "exchange", "refused", "control" or "setup"."""
     document = tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text())
     return [row | {"raw": _raw(row)} for row in document.get(kind, [])]
 

@@ -132,6 +132,11 @@ def test_an_instrument_set_otherwise_is_not_called_unreadable() -> None:
     (unit_code,) = driver("digiquartz").setup
     assert unit_code.proves
     unit_code.check(b"*0001UN=2\r\n")
+    (word_order,) = driver("vaisala-hmp").setup
+    assert word_order.proves
+    for order in ("C2F6 E666", "66E6 F6C2", "F6C2 66E6"):
+        with pytest.raises(WrongSetting, match=f"another order.* hold {order}, and E666 C2F6 .* would be right"):
+            word_order.check(bytes.fromhex(order))
     with pytest.raises(WrongSetting, match="hPa"):
         unit_code.check(b"*0001UN=1\r\n")
 
@@ -161,6 +166,23 @@ def test_control_answers_cannot_be_taken_for_others(name: str) -> None:
         for read in [poll.decode for poll in made.polls] + ([made.identity.decode] if made.identity else []):
             with pytest.raises(Unreadable):
                 read(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), golden.every("setup"), ids=lambda one: one if isinstance(one, str) else one["source"]
+)
+def test_the_answers_of_the_manual_to_the_setup_are_accepted_and_no_others(name: str, row: dict[str, Any]) -> None:
+    (step,) = (one for one in driver(name).setup if one.query == Registers(row["address"], row["count"]))
+    step.check(row["raw"])
+    for place in range(len(row["raw"])):
+        for byte in range(256):
+            if (raw := changed((row["raw"], place, byte))) != row["raw"]:
+                with pytest.raises(Unreadable):
+                    step.check(raw)
+    for kind in ("exchange", "refused"):
+        for other in golden.rows(name, kind):
+            with pytest.raises(Unreadable):
+                step.check(other["raw"])
 
 
 def test_an_old_balance_that_does_not_know_the_question_has_answered_in_time() -> None:

@@ -23,7 +23,7 @@ class Case:
     Without `over` it never ends, and is so mild that readings come all the time: the last one `within` seconds before
     the end. `only` are the drivers that it is for (their simulators have such a state); `by_driver` are the faults of
     one driver alone. `rival`: another client is connected from the first instant to the second one. `hopeless`: no
-    answer comes in time, so nothing may be read. `asks_after`: seconds from the start of the lab to the first question.
+    right answer comes in time, so nothing may be read. `asks_after`: seconds from the start to the first question.
     """
 
     name: str
@@ -136,6 +136,12 @@ CASES = [
     Case("talks without being asked", over=2.2, only=frozenset(_STREAMS), by_driver=_STREAMS),
     Case("busy", _twice("busy", "yes", "no"), over=2.2, only=frozenset({"mt-sics"})),
     Case("echo", _twice("echo", "on", "off"), over=2.2, only=frozenset({"vaisala-ptu"})),
+    Case(
+        "words in another order",
+        only=frozenset({"vaisala-hmp"}),
+        options={"vaisala-hmp": {"swapped": True}},
+        hopeless=True,
+    ),
     Case("a lost probe", _twice("probe", "lost", "connected"), over=2.2, only=frozenset({"vaisala-ptu"})),
     Case(
         "a lost probe, few stars",

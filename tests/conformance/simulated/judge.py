@@ -93,7 +93,7 @@ def well_again(run: Run) -> str:
     case = run.case
     good = [one for one in run.readings if one.sample.value is not None and not one.doubted]
     if case.hopeless:
-        return f"{len(good)} values although no answer came in time" if good else ""
+        return f"{len(good)} values although no right answer came in time" if good else ""
     over, limit = (case.ends - case.within, case.ends) if case.over is None else (case.over, case.over + case.within)
     limit += run.subject.more
     after = [(one.answered - run.began) / 1e9 for one in good if one.asked >= run.began + over * 1e9]

@@ -303,6 +303,15 @@ def test_a_vaisala_in_run_mode_or_another_device_has_no_serial_number() -> None:
     assert identity("vaisala-ptu", b"PTU300 / 2.02\r\nSerial number  : D1120003\r\nModule 1 : BARO-1\r\n") == "D1120003"
 
 
+@pytest.mark.parametrize("raw", [b"", bytes(4), bytes.fromhex("7AE1 41F4"), bytes.fromhex("E666 C2F6 E666 C2F6")])
+def test_a_device_without_the_test_value_is_told_from_one_in_another_order(raw: bytes) -> None:
+    (step,) = driver("vaisala-hmp").setup
+    with pytest.raises(Unreadable, match="no test value") as caught:
+        step.check(raw)
+    assert not isinstance(caught.value, WrongSetting)
+    assert "prove_words = false" in step.advice
+
+
 @pytest.mark.parametrize("name", ["keller-33x", "vaisala-hmp", "modbus-singles"])
 def test_registers_more_or_less_than_asked_for_are_refused(name: str) -> None:
     poll = driver(name).polls[0]

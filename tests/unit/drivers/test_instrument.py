@@ -203,6 +203,19 @@ async def test_another_unit_or_setting_does_not_make_the_link_suspect() -> None:
     assert "distrust" not in wire.did
 
 
+@pytest.mark.parametrize("answer", [b"rubbish", Unreadable("unit 1 refuses the registers", b"83 02")])
+async def test_where_a_setting_is_refused_or_cannot_be_read_its_advice_is_said(answer: bytes | Exception) -> None:
+    advised = replace(DRIVER, setup=(Setup(SET, setting, proves=True, advice="write set = false"),))
+    for driver, said in ((advised, "; write set = false"), (DRIVER, "")):
+        instrument, _ = made(driver=driver, answers={SET: answer})
+        with pytest.raises(Unreadable, match=f"(not b'set'|refuses the registers){said}$") as caught:
+            await instrument.connect()
+        assert caught.value.raw == (answer if isinstance(answer, bytes) else b"83 02")
+        instrument, _ = made(driver=driver, answers={SET: b"other"})
+        with pytest.raises(Altered, match=r"it is set otherwise$"):
+            await instrument.connect()
+
+
 async def test_a_setting_that_proves_nothing_is_never_called_altered() -> None:
     instrument, _ = made(driver=replace(DRIVER, setup=(Setup(SET, setting),)), answers={SET: b"other"})
     with pytest.raises(WrongSetting) as caught:

@@ -195,6 +195,8 @@ def test_a_keller_with_older_firmware_is_asked_for_two_registers_at_a_time() -> 
 def test_registers_by_the_tables_of_the_manuals() -> None:
     assert [poll.query for poll in driver("keller-33x").polls] == [Registers(0x0100, 4)]
     assert driver("vaisala-hmp").polls[0].query == Registers(0x0000, 4)
+    assert [step.query for step in driver("vaisala-hmp").setup] == [Registers(0x1F01, 2)]
+    assert driver("vaisala-hmp", prove_words=False).setup == ()
     assert driver("modbus-singles").polls[0].query == Registers(0, 2, "holding")
     made = driver("modbus-singles", address=256, count=3, table="input", quantity="pressure", unit="Pa")
     assert made.polls[0].query == Registers(256, 6, "input")

@@ -55,7 +55,7 @@ def make(name: str, truth: dict[str, Any]) -> TextSimulator | RegisterSimulator:
             return Keller33x(constant(truth["pressure"]), constant(truth["temperature"]))
 
 
-ROWS = [(name, row) for name, row in golden.every("exchange") if "truth" in row]
+ROWS = [(name, row) for kind in ("exchange", "setup") for name, row in golden.every(kind) if "truth" in row]
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda one: one if isinstance(one, str) else one["source"])
