@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from drivers.driver import Control, Driver, Poll, Q, Setup
 from drivers.errors import Altered, Impostor, Unreadable, Unsettled, WrongSetting
+from drivers.nature import judged
 from drivers.sample import Sample, Status
 from drivers.serial_number import ANONYMOUS, identifies
 
@@ -305,7 +306,7 @@ class Instrument(Generic[Q]):
 
 
 def decoded(poll: Poll[Q], raw: bytes) -> tuple[Sample, ...]:
-    """Decode a reply and compare it with the channels of its poll: one sample for each, of its unit."""
+    """Decode a reply and compare it with the channels of its poll: one sample for each, of its unit and judged."""
     try:
         samples = poll.decode(raw)
     except Unreadable as error:
@@ -316,4 +317,4 @@ def decoded(poll: Poll[Q], raw: bytes) -> tuple[Sample, ...]:
         if sample.value is not None and sample.unit not in {channel.unit, None}:
             found = f'{channel.name}: the instrument shows "{sample.unit}", expected "{channel.unit}"'
             raise WrongSetting(found, raw)
-    return samples
+    return tuple(judged(channel, sample) for channel, sample in zip(poll.channels, samples, strict=True))

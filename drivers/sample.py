@@ -24,7 +24,7 @@ class Status(IntEnum):
     INVALID = 4
     """The instrument answers that it has no value (sensor open, fault, adjustment running)."""
     IMPLAUSIBLE = 5
-    """A value beyond the bounds of nature or of the config: kept, and not to be used."""
+    """A value beyond the bounds of nature (`drivers.nature`): kept, and not to be used."""
 
 
 @dataclass(frozen=True, slots=True)

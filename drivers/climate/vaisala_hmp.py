@@ -15,7 +15,7 @@ from drivers.errors import Unreadable, WrongSetting
 
 TEST_VALUE = bytes.fromhex("E666 C2F6")
 SHOWN = "the test registers 0x1F01 and 0x1F02 hold {}, and E666 C2F6 (-123.45, low word first) would be right"
-PASS_ON = "where a gateway in between exchanges them, let it pass them on as they come"
+GATEWAY = "where a gateway in between exchanges them, let it pass them on as they come"
 WITHOUT = "a device that does not have these registers is read with the option prove_words = false"
 
 
@@ -49,5 +49,5 @@ def word_order(raw: bytes) -> None:
         return
     found = SHOWN.format(Registers.show(raw))
     if sorted(raw) == sorted(TEST_VALUE):
-        raise WrongSetting(f"another order of words or bytes: {found}; {PASS_ON}", raw)
+        raise WrongSetting(f"another order of words or bytes: {found}; {GATEWAY}", raw)
     raise Unreadable(f"no test value: {found}", raw)

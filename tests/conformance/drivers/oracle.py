@@ -16,7 +16,7 @@ from drivers.sample import Sample, Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from drivers.driver import Poll
+    from drivers.driver import Channel, Poll
 
 DIGITS = "0123456789"
 UNITS = {"g": "g", "mg": "mg", "kg": "kg", "hPa": "hPa", "'C": "Cel", "%RH": "%"}
@@ -41,7 +41,8 @@ def judge(poll: Poll[Any], samples: tuple[Sample, ...], said: list[Said] | None)
     for channel, sample, right in zip(poll.channels, samples, said, strict=True):
         assert type(sample) is Sample
         assert type(sample.status) is Status
-        assert sample.status.name == right.status, f"{channel.name} is {sample}, and the answer says {right}"
+        status = right.status if right.value is None or _is_natural(channel, right.value) else "IMPLAUSIBLE"
+        assert sample.status.name == status, f"{channel.name} is {sample}, and the answer says {right}"
         assert (sample.value is None) == (right.value is None)
         if sample.value is None or right.value is None:
             assert sample.unit in {"", channel.unit}
@@ -54,6 +55,14 @@ def judge(poll: Poll[Any], samples: tuple[Sample, ...], said: list[Said] | None)
         assert sample.unit in {channel.unit, None}, f"{channel.name} is in {sample.unit}"
         off = abs(Fraction(sample.value) - right.value)
         assert off <= right.within, f"{channel.name} is {sample.value}, and the answer says {float(right.value)!r}"
+
+
+def _is_natural(channel: Channel, value: Fraction) -> bool:
+    """Whether the value can be that of a temperature in degrees Celsius, or of a relative humidity in percent."""
+    lowest, highest = {"Cel": (Fraction(-27315, 100), None), "%": (Fraction(-100), 1000)}.get(
+        channel.unit, (None, None)
+    )
+    return (lowest is None or value >= lowest) and (highest is None or value <= highest)
 
 
 def says(name: str, raw: bytes, options: Mapping[str, Any]) -> list[Said] | None:  # noqa: PLR0911  # one a command set
