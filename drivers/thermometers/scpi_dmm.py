@@ -3,21 +3,25 @@
 Source: SCPI-1999, volume 2 ([SENSe:]FUNCtion, READ?; SYSTem:VERSion?, which every SCPI instrument must know), volume 1,
 7.2.1 (overload 9.9E37, not-a-number 9.91E37); IEEE 488.2 (*IDN?, answers of a compound question joined by ";");
 Keysight 34420A user's guide p. 96 (SYSTem:VERSion? answers YYYY.V) and p. 202 (a reading is SD.DDDDDDDDESDD; on RS-232
-CR stands before the LF); Keithley 2700 user's manual p. 306 (a blank behind the ";" of a compound answer).
+CR stands before the LF); Agilent 34401A user's guide p. 152 (RS-232 has two stop bits, which cannot be set); Keithley
+2700 user's manual p. 306 (a blank behind the ";" of a compound answer).
 """
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Interval
 
 from drivers import decode
-from drivers.driver import Channel, Control, Driver, Identity, Poll, Sample, Text
+from drivers.driver import Channel, Control, Driver, Identity, Poll, Sample, SerialLine, Text
 from drivers.errors import Unreadable, WrongSetting
 
+BEYOND_ANY_METER = Decimal("1E12")
+"""Ohms. No meter of four wires reads so much, so a character of an overload (9.9E37) was changed into another one."""
 Digits: TypeAlias = Literal["fixed", "free"]
 Seconds = Annotated[float, Interval(gt=0, le=3600)]
 
@@ -28,6 +32,8 @@ def scpi_dmm(*, slowest_s: Seconds = 10, digits: Digits = "fixed") -> Driver[Tex
     Function, range and integration time are set at the multimeter: this driver sends no settings. Each answer contains
     its function, so a voltage is never read as a resistance. `digits` "fixed" reads sign, one digit, point, eight
     digits and an exponent of two (Keysight); "free" any number of digits (others): then a lost one is not noticed.
+
+    A 34401A on RS-232 needs SYST:REM at the meter, which this driver does not send: it is not served on RS-232 yet.
     """
     timeout = float(slowest_s)
     return Driver(
@@ -40,6 +46,7 @@ def scpi_dmm(*, slowest_s: Seconds = 10, digits: Digits = "fixed") -> Driver[Tex
                 partial(resistance, digits=digits),
             ),
         ),
+        serial_line=SerialLine(9600, 8, "N", 2),
         port=5025,
         settle=timeout,
         controls=(Control(Text(b"SYST:VERS?\n", b"\n", timeout=3.0), version),),
@@ -78,6 +85,10 @@ def resistance(raw: bytes, *, digits: Digits) -> tuple[Sample]:
         case _:
             raise Unreadable("no resistance with its function", raw)
     width = r"[+-]\d\.\d{8}E[+-]\d\d" if digits == "fixed" else r"[+-]?\d\.\d{1,15}E[+-]\d\d"
+    if digits == "fixed" and re.match(r"[+-]?0(?![.0]*E)", value):
+        raise Unreadable(f"{value} begins with 0, and SD.DDDDDDDDESDD does so for zero only", raw)
+    if sample.value is not None and abs(sample.value) >= BEYOND_ANY_METER:
+        raise Unreadable(f"{value} ohms, and no meter reads {BEYOND_ANY_METER} ohms or more", raw)
     if sample.value is not None and re.fullmatch(width, value) is None:
         other = '; other digits need the option digits = "free"' if digits == "fixed" else ""
         raise Unreadable(f"{value} does not have the form that the manual gives, as +1.07793500E+02{other}", raw)

@@ -1,7 +1,7 @@
 """A SCPI multimeter that measures a platinum thermometer with four wires, in ohms.
 
 Source: SCPI-1999 volumes 1 and 2 (READ?, FETCh?, FUNC?, SYST:ERR?, overload 9.9E37, -230 for data that are not there),
-IEEE 488.2 (compound questions).
+IEEE 488.2 (compound questions); Agilent 34401A user's guide p. 152 (two stop bits).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class ScpiDmm(Spoken):
 
     settings: ClassVar[Choices] = {"function": ("FRES", "VOLT")}
 
+    line: str = "9600 8N2"
     serial: str = "SIM0000003"
     maker: str = "Simulated Instruments"
     resistance: Quantity = lambda _: 107.7935

@@ -195,7 +195,11 @@ def _scpi(text: str) -> list[Said] | None:
     if not right or size is None or significant is None:
         return None
     value = Fraction(significant, 10 ** len(behind)) * Fraction(10) ** (-size if power_sign == "-" else size)
+    if before == "0" and significant:
+        return None
     said = _none_or(-value if sign == "-" else value, "Ohm")
+    if said.value is not None and not -(10**12) < said.value < 10**12:
+        return None
     fixed = sign and power_sign and len(behind) == 8
     return [said] if fixed or said.value is None else None
 

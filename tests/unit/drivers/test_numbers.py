@@ -31,8 +31,10 @@ FREE = {"digits": "free"}
         ("+1.2E+37", Status.OVERRANGE),
         ("+1E+38", Status.OVERRANGE),
         ("+1.00000000E+37", Status.OVERRANGE),
-        ("+9.99999999E+36", Status.GOOD),
         ("-0.00000000E+00", Status.GOOD),
+        ("+0.00000000E-03", Status.GOOD),
+        ("+9.99999999E+11", Status.GOOD),
+        ("-9.99999999E+11", Status.GOOD),
     ],
 )
 def test_scpi(written: str, status: Status) -> None:
@@ -41,6 +43,25 @@ def test_scpi(written: str, status: Status) -> None:
         (sample,) = poll.decode(f'{written};"FRES"\n'.encode())
         assert sample.status is status
         assert sample.value == (Decimal(written) if status is Status.GOOD else None)
+
+
+@pytest.mark.parametrize("digits", ["fixed", "free"])
+@pytest.mark.parametrize("written", ["+1.00000000E+12", "-1.00000000E+12", "+9.90000000E+27", "+9.99999999E+36"])
+def test_no_ohmmeter_reads_so_much(written: str, digits: str) -> None:
+    """9.9E27 is an overload of 9.9E37 with one digit changed."""
+    with pytest.raises(Unreadable, match="no meter reads 1E\\+12 ohms"):
+        catalogue.factory("scpi-dmm")(digits=digits).polls[0].decode(f'{written};"FRES"\n'.encode())
+
+
+@pytest.mark.parametrize("written", ["+0.07793500E+02", "-0.00000001E+00", "+0.90000000E+37", "+0.99000000E+38"])
+def test_a_normalised_mantissa_begins_with_zero_for_zero_only(written: str) -> None:
+    with pytest.raises(Unreadable, match="begins with 0"):
+        catalogue.factory("scpi-dmm")().polls[0].decode(f'{written};"FRES"\n'.encode())
+
+
+def test_a_mantissa_that_is_free_need_not_be_normalised() -> None:
+    (sample,) = catalogue.factory("scpi-dmm")(**FREE).polls[0].decode(b'0.1077935E+03;"FRES"\n')
+    assert sample == Sample(Decimal("107.7935"), "Ohm")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def ends(pattern: object, raw: bytes) -> bool:
     [
         ("mt-sics", SerialLine(9600, 8, "N", 1, "xonxoff"), 8001),
         ("sartorius-sbi", SerialLine(9600, 8, "O", 1, "rtscts"), 49155),
-        ("scpi-dmm", SerialLine(9600, 8, "N", 1), 5025),
+        ("scpi-dmm", SerialLine(9600, 8, "N", 2), 5025),
         ("milli-k", SerialLine(9600, 8, "N", 1), 1000),
         ("digiquartz", SerialLine(9600, 8, "N", 1), None),
         ("vaisala-ptu", SerialLine(4800, 7, "E", 1), None),
