@@ -90,7 +90,8 @@ def says(name: str, raw: bytes, options: Mapping[str, Any]) -> list[Said] | None
         case "scpi-dmm":
             return _scpi(text)
         case "milli-k":
-            return _good(_plain(text, 5), "Ohm")
+            ohms = _plain(text, 5)
+            return _good(ohms if ohms is not None and -1 <= ohms <= 506 else None, "Ohm")
         case "digiquartz":
             return _good(_plain(text[5:], 3), "hPa") if text[:5] == "*0001" else None
         case "vaisala-ptu":

@@ -228,7 +228,7 @@ def test_digits_that_are_free() -> None:
 
 
 def test_a_milli_k_says_what_is_wrong() -> None:
-    made = driver("milli-k", decimals=3)
+    made = driver("milli-k", decimals=3, range_ohm=500_000)
     assert made.polls[0].decode(b"10234.567\r") == (Sample(Decimal("10234.567"), "Ohm"),)
     with pytest.raises(Unreadable, match=r"the option decimals \(now 3\)"):
         made.polls[0].decode(b"100.00012\r")
@@ -238,6 +238,28 @@ def test_a_milli_k_says_what_is_wrong() -> None:
         identity("milli-k", b"Isothermal Technology,millisKanner,21-P2593,2.01\r")
     with pytest.raises(Unreadable, match="no milliK"):
         identity("milli-k", b"Isothermal Technology,milliK,21-P2460\r")
+
+
+@pytest.mark.parametrize(
+    ("range_ohm", "highest", "above"),
+    [
+        (1, "126.50000", "126.50001"),
+        (115, "126.50000", "126.50001"),
+        (116, "506.00000", "506.00001"),
+        (130, "506.00000", "1100.00012"),
+        (460, "506.00000", "506.00001"),
+        (461, "550000.00000", "550000.00001"),
+        (500_000, "550000.00000", "999999100.00012"),
+    ],
+)
+def test_a_milli_k_gives_no_more_than_its_range_and_a_tenth(range_ohm: int, highest: str, above: str) -> None:
+    """Its ranges are 115, 460 and 500 000 ohms; it takes the smallest that holds what it is told."""
+    decode = driver("milli-k", range_ohm=range_ohm).polls[0].decode
+    for right in (highest, "-1.00000", "-0.00012"):
+        assert decode(f"{right}\r".encode()) == (Sample(Decimal(right), "Ohm"),)
+    for wrong in (above, "-1.00001", "-100.00012"):
+        with pytest.raises(Unreadable, match="range_ohm chooses the range"):
+            decode(f"{wrong}\r".encode())
 
 
 def test_a_barometer_has_one_value_and_a_transmitter_three() -> None:
