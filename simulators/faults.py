@@ -33,10 +33,11 @@ seed of the lab, so that it is the same in each run.
 - `swap`: [[start, length], …], another instrument with serial number SIM0SWAPPED and other values answers. With
   `swap_says` each of the two sends its power-on line as it comes; without, nothing shows the exchange on the wire.
 - `set`: [[instant, "name", "value"], …], somebody sets something at the instrument. States that can be set:
-  mt-sics `unit` (g, mg, kg), `busy` (yes, no: `S I`, `I4 I`), `stream` (on, off: continuous mode); sartorius-sbi
-  `unit`, `stable_only` (yes, no: `ESC P` silent until stable), `autoprint` (on, off); scpi-dmm `function` (FRES, VOLT);
-  digiquartz `unit_code` (1, 2, 4); vaisala-ptu `unit` (hPa, inHg), `echo` (on, off), `stream` (on, off: RUN), `probe`
-  (connected; lost and "lost, ****.**": such stars for temperature and humidity).
+  mt-sics `unit` (g, mg, kg), `busy` (yes, no: `S I`, `I4 I`), `stream` (on, off: continuous mode), `error` (none, or
+  1t to 15b: `S S  Error …`); sartorius-sbi `unit`, `stable_only` (yes, no: `ESC P` silent until stable), `autoprint`
+  (on, off); scpi-dmm `function` (FRES, VOLT); digiquartz `unit_code` (1, 2, 4); vaisala-ptu `unit` (hPa, inHg), `echo`
+  (on, off), `stream` (on, off: RUN), `probe` (connected; lost and "lost, ****.**": such stars for temperature and
+  humidity).
 - `xoff`: [instant, …], one stray XOFF (0x13) comes from the instrument.
 - `renewed_hz`: it has a new value so often in a second, however often it is asked; the truth says when each value was
   measured (`measured_ns`). 0: at each question.

@@ -1,7 +1,8 @@
 """Mettler Toledo MT-SICS (levels 0 and 1): the balances of Mettler Toledo; Kern KCP uses the same commands.
 
 Source: MT-SICS interface descriptions of the JS, AT and NewClassic balances (interface pages: S, SI, SIR, I2, I3, I4),
-and the replies that a national laboratory's balances gave (MSLNZ Mass-Circular-Weighing, `equip/mettler.py`).
+MT-SICS reference manual 11781363, 2.1.3.3 (Error, code and trigger in the place of a weight), and the replies that a
+national laboratory's balances gave (MSLNZ Mass-Circular-Weighing, `equip/mettler.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from drivers.errors import Unreadable
 
 UNITS = {"g": "g", "mg": "mg", "kg": "kg"}
 ERRORS = {"ES": "unknown command", "ET": "transmission error", "EL": "wrong parameter"}
+FAULT = re.compile(r"S S +Error (?:1|2|3|9|10|11|12|14|15)[tb]")
+"""In the place of a weight: the code of a fault of the balance and what has triggered it. The number of blanks before
+"Error" is not certain."""
 WITHOUT_WEIGHT = {"S +": Status.OVERRANGE, "S -": Status.UNDERRANGE, "S I": Status.INVALID}
 
 
@@ -59,10 +63,15 @@ def about(raw: bytes, *, name: str) -> None:
 
 
 def weight(raw: bytes) -> tuple[Sample]:
-    """Read `S S     100.00 g`: status, then the weight right-aligned in ten characters, then the unit."""
+    """Read `S S     100.00 g`: status, then the weight right-aligned in ten characters, then the unit.
+
+    `S S  Error 10b` is a balance with a fault: it has no weight.
+    """
     reply = decode.line(raw)
     if reply in WITHOUT_WEIGHT:
         return (Sample.missing(WITHOUT_WEIGHT[reply]),)
+    if FAULT.fullmatch(reply):
+        return (Sample.missing(Status.INVALID),)
     if reply in ERRORS:
         raise Unreadable(f"the balance answers {reply}: {ERRORS[reply]}", raw)
     match = re.fullmatch(r"S ([SD]) ([ 0-9.-]{10}) (\S{1,5})", reply)

@@ -3,7 +3,7 @@
 Source: MT-SICS interface pages of the JS, AT and NewClassic operating instructions (AT p. 87: the weight is in unit 1,
 `S I` while another command is executed; the serial number is sent when it is switched on); janelia-python
 mettler_toledo_device_python (immediate commands are answered within 40 ms); note on the KERN KCP manual 1.3.8 (SIR at
-about 15 values a second).
+about 15 values a second); MT-SICS reference manual 11781363, 2.1.3.3 (Error).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ CAPACITY = 220.0
 REPEAT_INTERVAL = 1 / 15
 IDENTITY = {b"@", b"I1", b"I2", b"I3", b"I4", b"I11"}
 WEIGHING = {b"S", b"SI", b"SIR"}
+ERRORS = tuple(f"{code}{trigger}" for code in (1, 2, 3, 9, 10, 11, 12, 14, 15) for trigger in "tb")
+"""Faults of the balance, with what has triggered each."""
 UNITS = {"g": 0, "mg": -3, "kg": 3}
 """Units, and how many decimals more than in grams each one has."""
 
@@ -31,12 +33,17 @@ class MtSics(Spoken):
 
     `patience` is the time in seconds that it waits for stability (a setting of each balance), `adjustment` the time of
     the internal adjustment; we chose both values, the manuals say "tens of seconds" and "up to minutes". `load` and
-    `tare` are in grams. States: while `busy`, every question is answered with I (not now); with `streams` it sends
-    weights without a request as soon as it has power (continuous mode). A power cycle ends busy, clears the tare and
-    sets the unit back to g.
+    `tare` are in grams. States: with an `error` it sends that in the place of every weight; while `busy`, every
+    question is answered with I (not now); with `streams` it sends weights without a request as soon as it has power
+    (continuous mode). A power cycle ends error and busy, clears the tare and sets the unit back to g.
     """
 
-    settings: ClassVar[Choices] = {"unit": tuple(UNITS), "busy": ("yes", "no"), "stream": ("on", "off")}
+    settings: ClassVar[Choices] = {
+        "unit": tuple(UNITS),
+        "busy": ("yes", "no"),
+        "stream": ("on", "off"),
+        "error": ("none", *ERRORS),
+    }
 
     serial: str = "SIM0000001"
     load: Quantity = lambda _: 100.0
@@ -49,19 +56,22 @@ class MtSics(Spoken):
     tare: float = 0.0
     busy: bool = False
     streams: bool = False
+    error: str = ""
 
     def power_on(self) -> None:
         """Lose tare and unit; send weights at once where the continuous mode is set."""
-        self.unit, self.tare, self.adjusted_at, self.busy = "g", 0.0, 0.0, False
+        self.unit, self.tare, self.adjusted_at, self.busy, self.error = "g", 0.0, 0.0, False, ""
         self.every = REPEAT_INTERVAL if self.streams else 0.0
 
     def change(self, name: str, value: str) -> None:
-        """Press the unit key, be busy (or no longer), start or stop the continuous mode."""
+        """Press the unit key, be busy (or no longer), start or stop the continuous mode, have a fault (or none)."""
         match name:
             case "unit":
                 self.unit = value
             case "busy":
                 self.busy = value == "yes"
+            case "error":
+                self.error = value.removeprefix("none")
             case _:
                 self.every = REPEAT_INTERVAL if value == "on" else 0.0
 
@@ -117,6 +127,8 @@ class MtSics(Spoken):
 
     def _weight(self, now: float, *, cancels: bool = False) -> Answer:
         load = self.load(now)
+        if self.error:
+            return Answer(f"S S  Error {self.error}\r\n".encode(), {"mass": None}, cancels=cancels)
         if load > CAPACITY:
             return Answer(b"S +\r\n", {"mass": None}, cancels=cancels, states={"mass": "over"})
         if load < -1.0:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DIGITS = "0123456789"
 UNITS = {"g": "g", "mg": "mg", "kg": "kg", "hPa": "hPa", "'C": "Cel", "%RH": "%"}
+FAULTS = (1, 2, 3, 9, 10, 11, 12, 14, 15)
 LARGEST = Fraction((2**24 - 1) * 2**104)
 NONE = (Fraction(991) * 10**35, LARGEST)
 
@@ -139,6 +140,8 @@ def _mt_sics(text: str) -> list[Said] | None:
     words = {"S +": "OVERRANGE", "S -": "UNDERRANGE", "S I": "INVALID"}
     if text in words:
         return [Said(words[text])]
+    if text[:4] == "S S " and text[4:].lstrip(" ") in {f"Error {code}{letter}" for code in FAULTS for letter in "tb"}:
+        return [Said("INVALID")]
     if text[:4] not in {"S S ", "S D "} or len(text) < 16 or text[14] != " ":
         return None
     value = _plain(text[4:14].lstrip(" "))

@@ -134,6 +134,7 @@ CASES = [
         options=_LOADS,
     ),
     Case("talks without being asked", over=2.2, only=frozenset(_STREAMS), by_driver=_STREAMS),
+    Case("a fault of the balance", _twice("error", "10b", "none"), over=2.2, only=frozenset({"mt-sics"})),
     Case("busy", _twice("busy", "yes", "no"), over=2.2, only=frozenset({"mt-sics"})),
     Case("echo", _twice("echo", "on", "off"), over=2.2, only=frozenset({"vaisala-ptu"})),
     Case(

@@ -42,6 +42,35 @@ def test_mt_sics_says_which_error_the_balance_answers(raw: bytes, said: str) -> 
         assert caught.value.raw == raw
 
 
+@pytest.mark.parametrize("blanks", [1, 2, 7])
+@pytest.mark.parametrize("code", ["1b", "1t", "2t", "3b", "9t", "10b", "11t", "12b", "14t", "15b"])
+def test_mt_sics_with_a_fault_has_no_weight(code: str, blanks: int) -> None:
+    """MT-SICS reference manual 11781363, 2.1.3.3; how many blanks stand before the word is not certain."""
+    for waits in (False, True):
+        raw = f"S S{blanks * ' '}Error {code}\r\n".encode()
+        assert driver("mt-sics", wait_for_stability=waits).polls[0].decode(raw) == (Sample.missing(Status.INVALID),)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *("S SError 10b", "S D  Error 10b", "S  Error 10b", "S S  Error 10", "S S  Error 10x", "S S  Error b"),
+        *(
+            "S S  Error 4b",
+            "S S  Error 13t",
+            "S S  Error 010b",
+            "S S  Error  10b",
+            "S S  Error 10b g",
+            "S S  error 10b",
+        ),
+        *("S S  Error 10b ", "S S     10.00 g Error 10b", "S S  Error 10bS S     100.00 g"),
+    ],
+)
+def test_what_is_no_fault_of_a_balance_stays_unreadable(reply: str) -> None:
+    with pytest.raises(Unreadable):
+        driver("mt-sics").polls[0].decode(f"{reply}\r\n".encode())
+
+
 def test_mt_sics_that_is_busy_does_not_tell_its_serial_number_now() -> None:
     with pytest.raises(Unreadable, match="busy"):
         identity("mt-sics", b"I4 I\r\n")

@@ -53,6 +53,16 @@ def test_balance_adjusts_itself_in_two_answers() -> None:
     assert said(balance, b"SI", 40.0) == b"S S     100.00 g\r\n"
 
 
+def test_balance_with_a_fault_says_so_in_the_place_of_every_weight() -> None:
+    balance = MtSics(decimals=2)
+    balance.change("error", "10b")
+    assert asked(balance, b"SI") == Answer(b"S S  Error 10b\r\n", {"mass": None}, cancels=True)
+    assert said(balance, b"S") == balance.unasked(0.0).reply == b"S S  Error 10b\r\n"
+    assert said(balance, b"I4").startswith(b"I4 A ")
+    balance.change("error", "none")
+    assert said(balance, b"SI") == b"S S     100.00 g\r\n"
+
+
 @pytest.mark.parametrize(("request_", "reply"), [(b"si", b"ES\r\n"), (b"X", b"ES\r\n"), (b"SI 5", b"EL\r\n")])
 def test_balance_refuses(request_: bytes, reply: bytes) -> None:
     assert said(MtSics(), request_) == reply
