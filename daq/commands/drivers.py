@@ -27,6 +27,12 @@ PROOFS = {
     "nothing": "nothing",
 }
 """What shows that an answer belongs to its question."""
+USES = {
+    "setup": "sent at the connection to set up",
+    "controls": "control questions after a failure",
+    "quieting": "ends repeated sending",
+}
+"""What a driver sends beside its questions for values and identity."""
 WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
 
@@ -69,7 +75,7 @@ def _show_one(one: dict[str, Any]) -> None:
         console.print(f"channel {channel['name']}: {channel['quantity']} in {channel['unit']}", markup=False)
     console.print(f"identity: {one['identity_asked']}", markup=False)
     console.print(f"an answer belongs to its question because: {PROOFS[one['proof']]}", markup=False)
-    for key, use in (("controls", "control questions after a failure"), ("quieting", "ends unasked lines")):
+    for key, use in USES.items():
         console.print(f"{use}: {', '.join(one[key]) or 'none'}", markup=False)
     for option in one["options"]:
         console.print(f"option {option['name']}: {option['type']}, default {option['default']!r}", markup=False)
@@ -90,6 +96,7 @@ def _described(name: str) -> dict[str, Any]:
         "identity": driver.identity is not None,
         "identity_asked": _identity_asked(driver),
         "proof": driver.proof,
+        "setup": [_question(step.query) for step in driver.setup],
         "controls": [_question(control.query) for control in driver.controls],
         "quieting": [_question(query) for query in driver.quieting],
         "channels": [{"name": one.name, "quantity": one.quantity, "unit": one.unit} for one in driver.channels],

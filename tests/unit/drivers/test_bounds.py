@@ -107,7 +107,11 @@ def test_the_bounds_and_what_is_proven_are_printed() -> None:
         "identity: I4 at the connection, after trouble and unasked bytes, and again every prove_every (5 s)" in balance
     )
     assert "control questions after a failure: I2, I3" in balance
-    assert "ends unasked lines: SI" in balance
+    assert "ends repeated sending: SI" in balance, "SI ends SIR; no manual says that it ends all else"
+    assert "sent at the connection to set up: none" in balance
+    assert 'sent at the connection to set up: echo off, FORM "P=" 8.3 P " " U4 "T="' in shown("vaisala-ptu")
+    assert "sent at the connection to set up: MILLIK:REMOTE" in shown("milli-k")
+    assert "sent at the connection to set up: 2 holding registers from 7937" in shown("vaisala-hmp")
     assert "with the settings *0100UN" in shown("digiquartz")
     described = json.loads(CliRunner().invoke(app, ["drivers", "--json"]).output)
     assert {one["proof"] for one in described} == {"form", "checksum and form", "length"}
