@@ -121,7 +121,7 @@ class InstrumentTable(Table):
         description='"/dev/serial/by-id/…", "tcp://host:port", "rtu+tcp://host:port" or a VISA resource name'
     )
     serial: str | None = Field(None, description="serial number that the instrument must answer with at each connect")
-    identified: bool = Field(True, description="false: this instrument has no way to ask for its serial number")
+    identified: bool = Field(True, description="false: the serial number is not compared, or the driver asks for none")
     period: Period = Field(
         description='time between readings, on a grid of the wall clock; "continuous": again after each answer'
     )

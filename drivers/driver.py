@@ -187,7 +187,7 @@ Proof: TypeAlias = Literal["number", "checksum and form", "form", "length", "not
 class Driver(Generic[Q]):
     """All that is known of one command set; a value without I/O and without state.
 
-    `identity` is None only where the command set has no way to ask. `setup` is sent after the identity was checked,
+    `identity` is None where the driver asks for no serial number. `setup` is sent after the identity was checked,
     and holds nothing that reading does not need. `serial_line` is the factory setting of a serial port, `port` the
     usual TCP port, `settle` the seconds without a byte after which no late answer can come any more. `controls` are
     asked after a failure, beside the identity. `quieting` is sent, and its answer read, where the instrument talks

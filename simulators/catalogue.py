@@ -30,7 +30,7 @@ REGISTERS: dict[str, Callable[..., RegisterSimulator]] = {
     "vaisala-hmp": vaisala_hmp,
     "keller-33x": keller_33x,
 }
-"""These instruments cannot send a serial number over Modbus."""
+"""These simulators send no serial number, and their drivers ask for none; the instruments have one."""
 SETTINGS: dict[str, Choices] = {
     "mt-sics": MtSics.settings,
     "sartorius-sbi": SartoriusSbi.settings,

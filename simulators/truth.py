@@ -3,7 +3,7 @@
 One line of JSON for each answer that carried values:
 
 - `instrument`: its name in the lab file; `n`: number of the line; `serial`: serial number of the instrument that
-  answered (empty where it cannot send one);
+  answered (empty where it sends none);
 - `asked_ns`: when it had heard the request (null: sent without one); `measured_ns`: when the values were measured;
   `at_ns`: when the first byte was sent. All in UTC nanoseconds;
 - `request`, `reply`: the right bytes, one character for each (latin-1); `registers`: of these, the registers of a

@@ -113,7 +113,8 @@ def _identity_asked(driver: Driver[Any]) -> str:
     also = f", with the settings {', '.join(settings)}" if settings else ""
     every = f"again every prove_every ({PROVE_EVERY:g} s)"
     if driver.identity is None:
-        return f"no question for a serial number{also and f'; asked {every}{also}'}; it needs identified = false"
+        proof = f"; asked {every}: {', '.join(settings)}" if settings else ""
+        return f"this driver asks for no serial number, so it needs identified = false{proof}"
     question = _question(driver.identity.query)
     if driver.identity.disturbs:
         return f"{question} at the connection, after trouble and after unasked bytes only: it may disturb a measurement"

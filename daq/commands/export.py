@@ -1,7 +1,7 @@
 """`daq export`: readings as CSV, from the archive of a bridge or from the rows that a station keeps.
 
-Columns that need words: `serial` is the serial number that was read from the wire, empty where the instrument cannot
-say one; `identified` says whether that is the one of the config. `doubt` holds kind and text of every doubt whose span
+Columns that need words: `serial` is the serial number that was read from the wire, empty where none was
+read; `identified` says whether that is the one of the config. `doubt` holds kind and text of every doubt whose span
 covers the reading, and is empty where there is none; it is found whenever it was recorded.
 """
 

@@ -152,7 +152,7 @@ def _problems_of(name: str, table: InstrumentTable, wires: Wires, neighbours: Ne
 def _identity_problems(table: InstrumentTable, *, asks: bool) -> list[str]:
     serial = table.serial
     if not asks and table.identified:
-        return [f"identified: {table.driver} has no way to ask for a serial number; write identified = false"]
+        return [f"identified: the driver {table.driver} asks for no serial number; write identified = false"]
     if serial is None:
         return [MISSING_SERIAL] if table.identified else []
     if not table.identified:

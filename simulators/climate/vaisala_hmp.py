@@ -84,7 +84,7 @@ def _dew_point(humidity: float, temperature: float) -> float:
 
 
 def vaisala_hmp(
-    serial: str,  # noqa: ARG001  # it sends no serial number
+    serial: str,  # noqa: ARG001  # this simulator sends none
     seed: str,
     *,
     percent: float = 45.0,

@@ -66,7 +66,7 @@ class Keller33x:
         return states_of({"pressure": self.pressure(now), "temperature": self.temperature(now)})
 
 
-def keller_33x(serial: str, seed: str, *, bar: float = 0.97, celsius: float = 22.0, registers: int = 4) -> Keller33x:  # noqa: ARG001  # it sends no serial number
+def keller_33x(serial: str, seed: str, *, bar: float = 0.97, celsius: float = 22.0, registers: int = 4) -> Keller33x:  # noqa: ARG001  # this simulator sends none
     """Make a transmitter at about `bar`; with `registers` = 2 it has firmware before 5.20-10.XX."""
     return Keller33x(
         added(constant(bar), swing(0.01, 300.0), noise(2e-5, seed)),

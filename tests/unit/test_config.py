@@ -140,7 +140,7 @@ MISTAKES = {
     ),
     "identity that cannot be asked": (
         GOOD.replace("mt-sics", "keller-33x") + "unit = 1",
-        "keller-33x has no way to ask for a serial number; write identified = false",
+        "the driver keller-33x asks for no serial number; write identified = false",
     ),
     "same serial twice": (
         GOOD + GOOD.partition("[")[1] + GOOD.partition("[")[2].replace("balance]", "other]").replace(":8001", ":8002"),

@@ -100,7 +100,11 @@ def test_the_bounds_and_what_is_proven_are_printed() -> None:
     modbus = shown("modbus-singles")
     assert "option count: whole number, 1 to 62, default 1" in modbus
     assert "option unit: text, 1 to 40 characters, ASCII, printable, default '1'" in modbus
-    assert "identity: no question for a serial number; it needs identified = false" in modbus
+    assert "identity: this driver asks for no serial number, so it needs identified = false an answer" in modbus
+    assert (
+        "identity: this driver asks for no serial number, so it needs identified = false; "
+        "asked again every prove_every (5 s): 2 holding registers from 7937" in shown("vaisala-hmp")
+    )
     assert "its length only" in modbus
     balance = shown("mt-sics")
     assert (

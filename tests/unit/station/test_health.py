@@ -147,7 +147,7 @@ def test_missed_polls_are_those_of_the_station_also_of_instruments_that_are_gone
 def test_how_far_an_instrument_is_proven(
     disturbs: bool | None, serial: str | None, prove_every: float, words: str
 ) -> None:
-    """`disturbs` is None where the driver has no way to ask for the serial number."""
+    """`disturbs` is None where the driver asks for no serial number."""
     driver = mt_sics()
     assert driver.identity is not None
     identity = None if disturbs is None else replace(driver.identity, disturbs=disturbs)
