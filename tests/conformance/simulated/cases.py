@@ -93,7 +93,15 @@ CASES = [
     Case("delay in time", {"delay_s": 0.15}),
     Case("delay beyond the time-out", {"delay_s": 0.6}, hopeless=True),
     Case("delay of two periods", {"delay_s": 1.0}, hopeless=True),
-    Case("jittering delay", {"jitter_s": 0.42}, over=0.0, within=9.0),
+    # Some answers are late with all; these two need 0.05 s themselves, and one that needs six answers in time to be
+    # connected would be connected by luck only.
+    Case(
+        "jittering delay",
+        {"jitter_s": 0.42},
+        over=0.0,
+        within=9.0,
+        by_driver={name: {"jitter_s": 0.37} for name in ("vaisala-ptu", "digiquartz")},
+    ),
     Case("single delay", {"single": [[12, 0.7]]}, over=2.2),
     Case("single long delay", {"single": [[12, 1.5]]}, over=3.0),
     Case("growing delay", {"growing_s": 0.02, "growing_most_s": 0.8}, over=0.0, within=3.5),
