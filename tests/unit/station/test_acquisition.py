@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 
 from daq.road.reading import EventKind
-from drivers.errors import Lost, Silent
+from daq.station.acquisition import Follower
+from daq.station.records import Station
+from daq.station.supervision import Supervisor
+from drivers.balances.mt_sics import mt_sics
+from drivers.driver import Identity, Text
+from drivers.errors import Lost, Silent, Unreadable
+from drivers.instrument import Instrument
 from drivers.sample import Status
-from tests.followed import SECOND, SERIAL, WEIGHT, balance, running
+from tests.followed import SECOND, SERIAL, WEIGHT, Records, Wire, balance, running
+from tests.jumping_clock import JumpingClock
+from tests.unit.station.test_missed import channels
 
 
 async def test_grid_is_aligned_to_the_wall_clock_and_does_not_drift() -> None:
@@ -201,3 +210,74 @@ async def test_set_clock_is_an_event_and_stamps_still_rise() -> None:
     stamps = [reading.at for reading in records.readings]
     assert all(later > earlier for earlier, later in pairwise(stamps))
     assert stamps[-1] % SECOND < 20_000_000, "the grid follows the new wall clock"
+
+
+async def test_one_that_waits_for_its_wire_does_not_hang() -> None:
+    async with running() as (clock, _, wire, follower):
+        await clock.run_for(5.5)
+        wire.waiting = True
+        late = clock.monotonic() + 10 * follower.longest_wait
+        assert follower.overdue(late) == 0.0
+        wire.waiting = False
+        assert follower.overdue(late + follower.longest_wait) == 0.0
+        assert follower.overdue(late + follower.longest_wait + 1.0) == 1.0
+
+
+async def test_one_that_has_not_asked_yet_ends_at_once() -> None:
+    clock, records = JumpingClock(), Records()
+    station = Station("lab", records, clock)
+    wire = Wire(clock, balance)
+    follower = Follower(station, Instrument("b", mt_sics(), wire, "B1", clock.monotonic), 60.0)
+    made = Supervisor(station, [follower])
+    task = asyncio.create_task(made.run())
+    await clock.run_for(1.0)
+    began = clock.monotonic()
+    removing = asyncio.create_task(made.remove(["b"]))
+    await clock.finish(removing)
+    assert clock.monotonic() - began < 0.2
+    task.cancel()
+    await clock.finish(task)
+    assert not wire.asked
+
+
+async def test_an_unreadable_proof_costs_all_polls_and_not_only_the_one_that_was_due() -> None:
+    """Whoever answers: none of its other polls is asked."""
+    scanner = replace(channels(3), identity=Identity(Text(b"I4\r\n"), _serial))
+    answers = {b"I4\r\n": b"B1"}
+    async with running(lambda command: answers.get(command, b"x"), 10.0, driver=scanner) as (clock, records, wire, one):
+        await clock.run_for(25.0)
+        answers[b"I4\r\n"] = b"?"
+        wire.asked.clear()
+        await clock.run_for(10.0)
+        assert wire.asked == [b"I4\r\n"]
+        assert one.missed == 3
+        assert records.doubts
+
+
+def _serial(raw: bytes) -> str:
+    if raw == b"?":
+        raise Unreadable("no serial number", raw)
+    return raw.decode()
+
+
+async def test_a_suspension_while_a_later_poll_of_a_tick_is_awaited_is_no_reading() -> None:
+    async with running(lambda _: b"B1", 10.0, 0.5, driver=channels(2)) as (clock, records, wire, _):
+        await clock.run_for(15.0)
+        wire.asked.clear()
+        while wire.asked[-1:] != [b"R1\r\n"]:
+            await clock.run_for(0.1)
+        before = len(records.readings)
+        clock.suspend(0.9)  # shorter than a mark of the seconds: nothing else shows it
+        await clock.run_for(1.0)
+        assert [one.series.channel for one in records.readings[before:]] == []
+        assert records.events(EventKind.DISCONNECT)
+
+
+async def test_the_last_proof_asks_who_answers_on_the_connection_that_is_open() -> None:
+    async with running() as (clock, records, wire, _):
+        await clock.run_for(3.5)
+        assert wire.opened == 1
+        wire.asked.clear()
+    assert wire.asked == [b"I4\r\n"]
+    assert wire.opened == 1
+    assert not records.doubts

@@ -157,6 +157,10 @@ async def test_what_a_full_spool_refuses_is_counted_in_polls() -> None:
     await clock.finish(task)
     assert station.missed == 20
     assert records.told == station.missed
+    (gap,) = records.events(EventKind.GAP)
+    assert gap.text == "20 records of 20 polls refused: the spool is full; taken again"
+    assert gap.until is not None
+    assert 9 * SECOND < gap.until - gap.at < 11 * SECOND
 
 
 @pytest.mark.parametrize("resumes", [True, False])
