@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
+import select
 import sys
+import threading
 import time
+from contextlib import suppress
+from logging.handlers import QueueHandler
 from typing import Literal
 
 Form = Literal["auto", "human", "journal", "json"]
+
+WAITING = 2_000
+"""Lines of a service that wait for their reader at most; more are dropped and counted."""
+LAST = 1.0
+"""Seconds that lines which still wait are given at the end."""
+_STANDARD_ERROR = 2
 
 _PRIORITY = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _COLOUR = {logging.CRITICAL: "1;31", logging.ERROR: "31", logging.WARNING: "33", logging.DEBUG: "2"}
@@ -54,9 +65,79 @@ class Json(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class Unwaited(QueueHandler):
+    """Writes lines in a thread of its own: a reader of standard error that does not read keeps nothing waiting.
+
+    The thread writes to the descriptor itself: the end of the interpreter would wait for the lock of `sys.stderr`.
+    """
+
+    def __init__(self, descriptor: int = _STANDARD_ERROR, waiting: int = WAITING) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(waiting)
+        super().__init__(self._lines)
+        self._descriptor = descriptor
+        self._encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        self._dropped = 0
+        self._counting = threading.Lock()
+        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+        self._thread.start()
+
+    def prepare(self, record: logging.LogRecord) -> str:
+        """Give the line of a record, as it is now: what it speaks of may change before it is written."""
+        return self.format(record)
+
+    def enqueue(self, record: object) -> None:
+        """Let a line wait; where too many do, it is dropped, and a line in its place says how many were."""
+        dropped = self._taken()
+        try:
+            if dropped:
+                self._lines.put_nowait(self._gap(dropped))
+                dropped = 0
+            self._lines.put_nowait(str(record))
+        except queue.Full:
+            with self._counting:
+                self._dropped += dropped + 1
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name that logging gives it
+        """Say in a line where a message cannot be written: logging itself would tell it to `sys.stderr`, and wait."""
+        self.enqueue(f"{record.pathname}, line {record.lineno}: a log message that cannot be written")
+
+    def close(self) -> None:
+        """Let what waits be written, within `LAST`; logging calls this at the end of the process."""
+        end = time.monotonic() + LAST
+        with suppress(queue.Full):
+            self._lines.put(None, timeout=LAST)
+            self._thread.join(max(0.0, end - time.monotonic()))
+        super().close()
+
+    def _taken(self) -> int:
+        """Give how many lines were dropped since this was asked last."""
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def _gap(self, dropped: int) -> str:
+        words = f"{dropped} log lines are missing here: nobody read standard error"
+        return self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None))
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not None:
+            self._write(line)
+            if self._lines.empty() and (dropped := self._taken()):
+                self._write(self._gap(dropped))
+
+    def _write(self, line: str) -> None:
+        left = f"{line}\n".encode(self._encoding, "backslashreplace")
+        with suppress(OSError):  # the reader has gone: there is nobody to tell
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # another process has made this pipe or terminal one that does not block
+                    select.select([], [self._descriptor], [])
+
+
 def configure(form: Form = "auto", *, verbose: bool = False) -> None:
-    """Send all log lines to standard error in `form`; "auto" finds out whether that is the journal."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send all log lines of a service to standard error in `form`; "auto" finds out whether that is the journal."""
+    handler = Unwaited()
     if form == "auto":
         form = "journal" if "JOURNAL_STREAM" in os.environ else "human"
     if form == "journal":
