@@ -19,12 +19,14 @@ import random
 import ssl
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
 from daq.config import ConfigError
+from daq.host.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -188,11 +190,11 @@ async def _client(
 ) -> aiomqtt.Client:
     """Make a client that is not connected yet; BrokerRefused where a file that it needs cannot be read now.
 
-    A file may lie on a disk that hangs: it is read in a thread.
+    A file may lie on a disk that hangs: it is read in a thread that no end waits for.
     """
     try:
-        password = await asyncio.to_thread(broker.password) if broker.user else None
-        tls = await asyncio.to_thread(_tls, broker) if broker.tls else None
+        password = await in_thread(broker.password) if broker.user else None
+        tls = await in_thread(partial(_tls, broker)) if broker.tls else None
         client = aiomqtt.Client(
             *host,
             username=broker.user,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daq.config import ConfigError, check_files
 from daq.host.clock import wait
+from daq.host.threads import in_thread
 from daq.road.reading import EventKind
 from daq.station.control import Denied
 from daq.station.installation import load_station
@@ -60,7 +62,7 @@ class Reloading:
             raise Denied("this station has no config file")
         try:
             async with self._turn:
-                changed = await self._apply(await asyncio.to_thread(_read, self._path))
+                changed = await self._apply(await in_thread(partial(_read, self._path)))
         except ConfigError as error:
             self._service.station.event(EventKind.RELOAD, f"refused, nothing was changed: {error}")
             raise Denied(f"nothing was changed:\n{error}", "config") from error
@@ -135,7 +137,7 @@ def _fixed(old: StationConfig, new: StationConfig) -> list[tuple[str, object, ob
 
 
 def _read(path: Path) -> StationConfig:
-    """Read and check everything that can be known before it is used; in a thread, for it may take a while."""
+    """Read and check everything that can be known before it is used; in a thread, for a file may hang."""
     config = load_station(path)
     check_files(path, config)
     return config
