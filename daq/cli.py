@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,7 @@ INSTALLED = Path("/etc/daq/station.toml")
 @app.command(epilog="Example: daq run /etc/daq/station.toml")
 def run(config: Config, log: Log = "auto", verbose: Verbose = False) -> None:
     """Read the instruments of a station until SIGTERM or Ctrl-C."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the station can reload; what is imported next takes a while
     from daq.commands.services import run_station_command
 
     run_station_command(config, log, verbose=verbose)

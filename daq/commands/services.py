@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from daq.commands.failing import CONFIG, FAILED
 from daq.config import BridgeConfig, ConfigError, check_files, load
-from daq.host.descriptors import allow_many
+from daq.host.descriptors import allow_many, open_standard
 from daq.host.logs import Form, configure
 from daq.spool.queue import SpoolError
 from daq.station.installation import load_station
@@ -24,6 +24,7 @@ log = logging.getLogger("daq")
 
 def run_station_command(path: Path, form: Form, *, verbose: bool) -> None:
     """Run the station of a config."""
+    open_standard()
     configure(form, verbose=verbose)
 
     def start() -> Coroutine[Any, Any, None]:
@@ -38,6 +39,7 @@ def run_station_command(path: Path, form: Form, *, verbose: bool) -> None:
 
 def run_bridge_command(path: Path, form: Form, *, verbose: bool) -> None:
     """Run the bridge of a config."""
+    open_standard()
     configure(form, verbose=verbose)
 
     def start() -> Coroutine[Any, Any, None]:

@@ -1,8 +1,9 @@
-"""How many files and connections this process may have open at once."""
+"""Which files and connections this process may have open, and how many at once."""
 
 from __future__ import annotations
 
 import logging
+import os
 import resource
 
 log = logging.getLogger(__name__)
@@ -27,3 +28,13 @@ def allow_many() -> int:
     except (OSError, ValueError) as error:
         log.warning("only %d files can be open at once: %s", soft, error)
     return soft
+
+
+def open_standard() -> None:
+    """Open standard input, output and error on /dev/null where they are closed.
+
+    Else the next file or socket that is opened takes their number, and gets what is meant for a terminal.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)

@@ -5,38 +5,43 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @asynccontextmanager
 async def stop_signals() -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
+    """Give an event that SIGTERM and SIGINT set; behind it both are ignored."""
+    with _event(signal.SIGTERM, signal.SIGINT) as stop:
         yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 @asynccontextmanager
 async def reload_signal() -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGHUP sets."""
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, asked.set)
-    try:
+    """Give an event that SIGHUP sets; behind it SIGHUP is ignored."""
+    with _event(signal.SIGHUP) as asked:
         yield asked
+
+
+@contextmanager
+def _event(*numbers: signal.Signals) -> Iterator[asyncio.Event]:
+    """Give an event that the signals set.
+
+    Behind it they are ignored: their default action would end the process in the middle of its stop. The handlers of
+    the event loop cannot be used, because it puts the default action back when they are removed.
+    """
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in numbers:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(event.set))
+    try:
+        yield event
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def state_folder() -> Path:
