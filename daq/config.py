@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from daq.forms import AnyDuration, Duration, File, Name, Period, ProveEvery, Size, Url, Within, host_and_port
+from daq.forms import AnyDuration, Duration, File, Name, Period, ProveEvery, Size, SpoolFile, Url, Within, host_and_port
 from daq.mistakes import explain
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _at_least_1_mib(value: int) -> int:
 class SpoolTable(Table):
     """The queue on the disk of the station."""
 
-    path: File | None = Field(
+    path: SpoolFile | None = Field(
         None, description="SQLite file; default: spool.sqlite in systemd's state directory, else in the working folder"
     )
     keep: Duration = Field(30 * 86400.0, description="how long rows stay on this disk after the database has them")

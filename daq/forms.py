@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 _DURATIONS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _TEXT = {"type": "string"}
+LONGEST_SPOOL_NAME = 78
+"""Bytes: a socket has a name of 107 at most; that of the station takes 7 for its ending and 22 for an open folder."""
 CONTINUOUS = 0.0
 """The period of an instrument that is asked again as soon as it has answered."""
 
@@ -140,6 +143,15 @@ def _file(value: Path) -> Path:
     return value
 
 
+def _spool_file(value: Path) -> Path:
+    """Refuse a name so long that the socket beside the spool, at which the station is asked, could not have its own."""
+    if (length := len(os.fsencode(value.name))) > LONGEST_SPOOL_NAME:
+        raise ValueError(
+            f'"{value}": the name of the file has {length} bytes; at most {LONGEST_SPOOL_NAME} are possible'
+        )
+    return value
+
+
 AnyDuration = Annotated[float, BeforeValidator(duration), Field(json_schema_extra=_TEXT)]
 Duration = Annotated[AnyDuration, AfterValidator(Within("0 s", "36500 d"))]
 Period = Annotated[float, BeforeValidator(_period), Field(json_schema_extra=_TEXT)]
@@ -147,4 +159,5 @@ ProveEvery = Annotated[float, BeforeValidator(_prove_every), Field(json_schema_e
 Size = Annotated[int, BeforeValidator(size), AfterValidator(_size_of_a_file), Field(json_schema_extra=_TEXT)]
 Name = Annotated[str, BeforeValidator(_name)]
 File = Annotated[Path, AfterValidator(_file)]
+SpoolFile = Annotated[File, AfterValidator(_spool_file)]
 Url = Annotated[str, AfterValidator(database_url)]

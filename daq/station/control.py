@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 LONGEST = 32 * 2**20
 """Bytes of one question or answer at most."""
 ANSWERS_WITHIN = 60.0
+CLIENTS = 16
+"""Clients that are met at once; more wait until one of these has gone."""
+ASKED_WITHIN = 5.0
+"""Seconds within which the question of a client must be there, or it is hung up on."""
+TAKEN_WITHIN = 30.0
+"""Seconds within which a client must have taken its answer, or it is hung up on."""
 ACCEPT_AGAIN = 1.0
 """Seconds before the next attempt where no descriptor is free for a client."""
 
@@ -55,17 +61,20 @@ async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Ex
     """Answer questions at `path` until cancelled; each has the name of a handler under "do".
 
     What goes wrong in a handler is handed to `on_failure`, and told to the client. One descriptor is kept in reserve:
-    a station that has used up all others can still be asked why.
+    a station that has used up all others can still be asked why. Clients, and what they do not do, use up few.
     """
     answers: set[asyncio.Task[None]] = set()
+    free = asyncio.Semaphore(CLIENTS)
     reserve = Reserve()
     with _listening(path) as listener, closing(reserve):
         reserve.take()
         try:
             while True:
+                await free.acquire()
                 try:
                     connection = await _accepted(listener)
                 except OSError as error:
+                    free.release()
                     on_failure(error)
                     if not reserve.give():
                         await asyncio.sleep(ACCEPT_AGAIN)
@@ -76,6 +85,7 @@ async def serve_control(path: Path, handlers: Handlers, on_failure: Callable[[Ex
                 # One that is cancelled before it begins would close nothing.
                 task.add_done_callback(partial(_close, connection))
                 task.add_done_callback(lambda _: reserve.take())
+                task.add_done_callback(lambda _: free.release())
         finally:
             for task in answers:
                 task.cancel()
@@ -132,11 +142,16 @@ async def _answer(connection: socket.socket, handlers: Handlers, on_failure: Cal
     try:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
         try:
-            with suppress(ConnectionError):  # the client did not wait for the answer
-                writer.write(json.dumps(await _reply(reader, handlers, on_failure)).encode() + b"\n")
-                await writer.drain()
+            with suppress(ConnectionError, TimeoutError):  # the client asked nothing, or did not wait for the answer
+                async with asyncio.timeout(ASKED_WITHIN):
+                    question = await _question(reader)
+                answer = await _reply(question, handlers, on_failure)
+                async with asyncio.timeout(TAKEN_WITHIN):
+                    writer.transport.set_write_buffer_limits(0)  # it is drained where all has gone out
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
         finally:
-            writer.close()
+            writer.transport.abort()
             with suppress(ConnectionError):
                 await writer.wait_closed()
     except Exception as error:  # noqa: BLE001  # told by the keeper of the control socket
@@ -144,11 +159,17 @@ async def _answer(connection: socket.socket, handlers: Handlers, on_failure: Cal
         connection.close()
 
 
-async def _reply(
-    reader: asyncio.StreamReader, handlers: Handlers, on_failure: Callable[[Exception], object]
-) -> dict[str, Any]:
+async def _question(reader: asyncio.StreamReader) -> bytes:
+    """Read one line; one that is longer than any question is none."""
     try:
-        asked = json.loads(await reader.readline())
+        return await reader.readline()
+    except ValueError:
+        return b"a line that is too long"
+
+
+async def _reply(question: bytes, handlers: Handlers, on_failure: Callable[[Exception], object]) -> dict[str, Any]:
+    try:
+        asked = json.loads(question)
         handler = handlers[asked["do"]]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         return _refused(f"not understood: {error}")

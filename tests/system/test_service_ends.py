@@ -6,10 +6,11 @@ import asyncio
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,4 +162,23 @@ async def test_standard_descriptors_that_are_closed(tmp_path: Path) -> None:
         await station.reads()
         for number in range(3):
             assert str(Path(f"/proc/{station.process.pid}/fd/{number}").readlink()) == os.devnull
+        assert await station.end() == 0
+
+
+async def test_clients_that_ask_nothing_leave_descriptors_for_the_instruments(tmp_path: Path) -> None:
+    async with running(tmp_path, before="ulimit -n 64;") as station:
+        await station.reads()
+        with ExitStack() as clients:
+            for _ in range(70):
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(str(station.socket))
+            await asyncio.sleep(1.0)
+            assert len(list(Path(f"/proc/{station.process.pid}/fd").iterdir())) < 50
+            for transport in list(Balance.connected):
+                transport.close()  # the next reading needs a descriptor
+            async with asyncio.timeout(10.0):
+                while all(transport.is_closing() for transport in Balance.connected):
+                    await asyncio.sleep(0.1)
+        await station.reads()
+        assert "Too many open files" not in station.log
         assert await station.end() == 0

@@ -44,6 +44,10 @@ def said(folder: Path, text: str) -> list[str]:
         (GOOD + '[spool]\npath = "a\\u0000b"', "[spool] path: 'a\\x00b' is no name of a file"),
         (GOOD + '[spool]\npath = "/"', "[spool] path: '/' is no name of a file"),
         (GOOD + '[spool]\npath = "/proc"', '[spool] path: "/proc" is a folder; write the name of a file'),
+        (
+            GOOD + f'[spool]\npath = "/x/{"ü" * 40}"',
+            f'[spool] path: "/x/{"ü" * 40}": the name of the file has 80 bytes',
+        ),
         (GOOD + '[broker]\npassword_file = "/proc"', '[broker] password_file: "/proc" is a folder; write the name'),
         (GOOD + '[broker.tls]\nkey = "/etc/hostname"', "[broker] tls: key without certificate is of no use"),
         (

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from daq.forms import LONGEST_SPOOL_NAME
+from daq.host.descriptors import ENOUGH
 from daq.station import control
 from daq.station.control import ControlError, Reserve, ask, runs, socket_of
 from tests.unit.station.test_service_control import listening
@@ -155,6 +157,14 @@ async def test_path_longer_than_a_socket_may_have(tmp_path: Path) -> None:
     for _ in range(3):
         runs(path)
     assert open_now() == before, "no folder stays open"
+
+
+def test_longest_name_that_a_config_allows_can_be_bound(tmp_path: Path) -> None:
+    """Also through an open folder whose number is the highest that a service asks for."""
+    path = socket_of(tmp_path / ("x" * LONGEST_SPOOL_NAME))
+    assert len(f"/proc/self/fd/{ENOUGH}/{path.name}") == 107
+    with control._listening(path):
+        assert runs(path)
 
 
 def test_reserve_is_one_descriptor() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from contextlib import asynccontextmanager
+import socket
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daq.station import control
 from daq.station.control import ControlError, Denied, ask, runs, serve_control, socket_of
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ async def test_question_that_fails_is_its_own(tmp_path: Path) -> None:
 
 
 async def test_client_is_answered_where_no_descriptor_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from daq.station import control
 
     given = 0
     real = control.Reserve.give
@@ -90,3 +91,51 @@ async def test_client_is_answered_where_no_descriptor_is_free(tmp_path: Path, mo
         assert (await asyncio.to_thread(ask, path, "status"))["status"]
     assert given == 2 + 1, "twice where none was free, and at the end"
     assert len(failures) == 2
+
+
+async def test_clients_that_ask_nothing_are_few_and_do_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (control.CLIENTS, control.ASKED_WITHIN, control.TAKEN_WITHIN) == (16, 5.0, 30.0)
+    monkeypatch.setattr(control, "CLIENTS", 3)
+    monkeypatch.setattr(control, "ASKED_WITHIN", 0.5)
+    async with listening(tmp_path) as (path, failures):
+        clients = [client_of(path) for _ in range(7)]
+        for client in clients[:3]:
+            client.sendall(b'{"do": ')  # it begins
+        await asyncio.sleep(0.2)
+        assert met() == 3
+        assert (await asyncio.to_thread(ask, path, "status"))["status"], "its turn comes behind all of these"
+        for client in clients:
+            with closing(client):
+                assert await asyncio.to_thread(client.recv, 100) == b""
+    assert not failures
+
+
+async def test_client_that_does_not_take_its_answer_is_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "TAKEN_WITHIN", 0.3)
+    async with listening(tmp_path) as (path, failures):
+        with closing(client_of(path)) as client:
+            client.sendall(b'{"do": "status"}\n')
+            async with asyncio.timeout(5.0):
+                await asyncio.sleep(0.1)
+                assert met() == 1
+                while met():
+                    await asyncio.sleep(0.05)
+            with closing(client.makefile("rb")) as answer:
+                assert 0 < len(await asyncio.to_thread(answer.read)) < 1_000_000
+    assert not failures
+
+
+def client_of(path: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(5.0)
+    control._with_short_name(path, client.connect)
+    return client
+
+
+def met() -> int:
+    """Count the clients that the station deals with."""
+    return sum(task.get_name() == "control" for task in asyncio.all_tasks())
