@@ -15,7 +15,23 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from daq.forms import AnyDuration, Duration, File, Name, Period, ProveEvery, Size, SpoolFile, Url, Within, host_and_port
+from daq.forms import (
+    AnyDuration,
+    BridgeName,
+    Duration,
+    File,
+    HttpUser,
+    MqttUser,
+    Name,
+    Period,
+    ProveEvery,
+    Size,
+    SpoolFile,
+    StationName,
+    Url,
+    Within,
+    host_and_port,
+)
 from daq.mistakes import explain
 
 if TYPE_CHECKING:
@@ -59,7 +75,7 @@ class Broker(Table):
     protocol: Literal["auto", "5", "3.1.1"] = Field(
         "auto", description="auto: MQTT 5, or 3.1.1 where the broker does not support 5"
     )
-    user: str | None = None
+    user: MqttUser | None = None
     password_file: File | None = Field(
         None, description="file with the password; else credential mqtt-password, else DAQ_MQTT_PASSWORD"
     )
@@ -144,7 +160,7 @@ class InstrumentTable(Table):
 class StationConfig(Table):
     """The config of `daq run`."""
 
-    station: Name = Field(description="name of the station in topics and tags")
+    station: StationName = Field(description="name of the station in topics and tags")
     broker: Broker = Broker()
     spool: SpoolTable = SpoolTable()
     instruments: dict[Name, InstrumentTable] = Field(min_length=1)
@@ -156,7 +172,7 @@ class InfluxTable(Table):
     url: Url = Field(description='as in "http://127.0.0.1:8086"')
     database: str = Field("daq", description="bucket (2.x) or database (1.x, 3)")
     org: str = Field("", description="organisation (2.x)")
-    user: str | None = Field(None, description="user (1.x)")
+    user: HttpUser | None = Field(None, description="user (1.x)")
     token_file: File | None = Field(
         None,
         description="file with the token or password; else credential influxdb-token, else DAQ_INFLUXDB_TOKEN",
@@ -175,7 +191,11 @@ class InfluxTable(Table):
 
     def token(self) -> str | None:
         """Give the token or password from its file, the systemd credential or the environment."""
-        return secret(self.token_file, "influxdb-token", "DAQ_INFLUXDB_TOKEN")
+        token = secret(self.token_file, "influxdb-token", "DAQ_INFLUXDB_TOKEN")
+        if token is not None and not token.isprintable():
+            place = self.token_file or "the token"
+            raise ConfigError([f"{place}: a token is one line without control characters; this is another file"])
+        return token
 
 
 class ArchiveTable(Table):
@@ -190,7 +210,7 @@ class BridgeConfig(Table):
     """The config of `daq bridge`: a broker, and InfluxDB or (where that table is missing) an archive file."""
 
     broker: Broker = Broker()
-    name: Name | None = Field(None, description="name of this bridge; default: host name and process id")
+    name: BridgeName | None = Field(None, description="name of this bridge; default: host name and process id")
     share: Name | Literal[False] = Field(
         "bridges", description="group of bridges that share the work; false: this bridge takes everything"
     )
@@ -224,8 +244,29 @@ def check_files(path: Path, config: StationConfig | BridgeConfig) -> None:
             read()
         except ConfigError as error:
             problems += [f"{path}: {key}: {problem}" for problem in error.problems]
+    problems += [f"{path}: {problem}" for problem in _shared(path, config)]
     if problems:
         raise ConfigError(problems)
+
+
+def _shared(path: Path, config: StationConfig | BridgeConfig) -> Iterator[str]:
+    """Name each file that a service would read and also write over."""
+    key, written = (
+        ("[spool] path", config.spool.path)
+        if isinstance(config, StationConfig)
+        else ("[archive] path", config.archive.path)
+    )
+    tls = config.broker.tls or Tls()
+    read = {
+        "this config": path,
+        "[broker] password_file": config.broker.password_file,
+        "[broker.tls] ca": tls.ca,
+        "[broker.tls] certificate": tls.certificate,
+        "[broker.tls] key": tls.key,
+    }
+    for what, file in read.items():
+        if written is not None and file is not None and os.path.realpath(written) == os.path.realpath(file):
+            yield f"{key}: {written} is the file of {what}; records need a file of their own"
 
 
 def _files(config: StationConfig | BridgeConfig) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -267,7 +308,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def load(path: Path, model: type[T]) -> T:
     """Read a TOML file into `model`; ConfigError holds every mistake of the file."""
-    document = read_toml(path)
+    return made(path, read_toml(path), model)
+
+
+def made(path: Path, document: dict[str, Any], model: type[T]) -> T:
+    """Make a `model` of what was read from `path`; ConfigError holds every mistake of it."""
     try:
         return model.model_validate(document)
     except ValidationError as error:

@@ -17,6 +17,7 @@ _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _TEXT = {"type": "string"}
 LONGEST_SPOOL_NAME = 78
 """Bytes: a socket has a name of 107 at most; that of the station takes 7 for its ending and 22 for an open folder."""
+LONGEST_MQTT_TEXT = 65_535
 CONTINUOUS = 0.0
 """The period of an instrument that is asked again as soon as it has answered."""
 
@@ -82,6 +83,31 @@ def _name(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
         return value
     raise ValueError(f"{value!r} cannot be a name; use letters, digits, - and _ (it becomes part of an MQTT topic)")
+
+
+def _station(name: str) -> str:
+    if name in {"_bridges", "_probe"}:
+        raise ValueError(f'"{name}" cannot be the name of a station: bridges have the topics below it')
+    return name
+
+
+def _bridge(name: str) -> str:
+    if name in {"data", "ack", "status", "live"}:
+        raise ValueError(f'"{name}" cannot be the name of a bridge: the topic of its status would be one of a station')
+    return name
+
+
+def _mqtt_user(name: str) -> str:
+    if not 0 < len(name.encode()) <= LONGEST_MQTT_TEXT or "\0" in name:
+        raise ValueError(f"a user of MQTT has 1 to {LONGEST_MQTT_TEXT} bytes, and none of them is 0")
+    return name
+
+
+def _http_user(name: str) -> str:
+    """Refuse what HTTP basic authentication cannot carry, as the client of the database writes it."""
+    if ":" in name or not name.isprintable() or any(ord(character) > 0xFF for character in name):
+        raise ValueError(f'{name!r} cannot be a user: write it without ":" and control characters, in Latin-1')
+    return name
 
 
 def host_and_port(text: str, default: int) -> tuple[str, int]:
@@ -158,6 +184,10 @@ Period = Annotated[float, BeforeValidator(_period), Field(json_schema_extra=_TEX
 ProveEvery = Annotated[float, BeforeValidator(_prove_every), Field(json_schema_extra=_TEXT)]
 Size = Annotated[int, BeforeValidator(size), AfterValidator(_size_of_a_file), Field(json_schema_extra=_TEXT)]
 Name = Annotated[str, BeforeValidator(_name)]
+StationName = Annotated[Name, AfterValidator(_station)]
+BridgeName = Annotated[Name, AfterValidator(_bridge)]
+MqttUser = Annotated[str, AfterValidator(_mqtt_user)]
+HttpUser = Annotated[str, AfterValidator(_http_user)]
 File = Annotated[Path, AfterValidator(_file)]
 SpoolFile = Annotated[File, AfterValidator(_spool_file)]
 Url = Annotated[str, AfterValidator(database_url)]

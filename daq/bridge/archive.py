@@ -89,7 +89,7 @@ def points(path: Path, measurement: str, start: int = -(2**63), end: int = 2**63
     """Give the points of a measurement from `start` up to but not including `end` (UTC ns), in order of time."""
     if not path.is_file():
         raise FileNotFoundError(path)
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
             "SELECT tags, time, fields FROM point JOIN series ON series.id = point.series "
             "WHERE measurement = ? AND time >= ? AND time < ? ORDER BY time, series.id",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daq.commands.failing import CONFIG
-from daq.config import BridgeConfig, ConfigError, check_files, load, read_toml
-from daq.station.installation import load_station
+from daq.config import BridgeConfig, ConfigError, check_files, made, read_toml
+from daq.station.installation import station_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,19 +30,15 @@ def check_command(paths: list[Path], *, as_json: bool) -> None:
 
 def _problems(path: Path) -> list[str]:
     try:
-        if _is_bridge(path):
-            check_files(path, load(path, BridgeConfig))
-        else:
-            check_files(path, load_station(path))
+        document = read_toml(path)  # once: it may be a pipe
+        config = made(path, document, BridgeConfig) if _is_bridge(document) else station_of(path, document)
+        check_files(path, config)
     except ConfigError as error:
         return error.problems
     return []
 
 
-def _is_bridge(path: Path) -> bool:
+def _is_bridge(document: dict[str, Any]) -> bool:
     """Tell a bridge, which has a database or an archive, from a station, which has instruments."""
-    try:
-        keys = set(read_toml(path))
-    except ConfigError:
-        return False
+    keys = set(document)
     return not keys & {"station", "instruments"} and bool(keys & {"influxdb", "archive", "share", "name"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import os
 import sqlite3
 import sys
 from contextlib import ExitStack, closing, contextmanager
@@ -100,7 +99,7 @@ def _spooled(path: Path, start: int, end: int) -> Iterator[tuple[Iterator[Point]
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             fail(f"{path}: the station runs; stop it first, or export from the archive or the database")
-        with closing(sqlite3.connect(f"file:{os.fspath(path)}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             doubts = connection.execute(_DOUBTS, (end,))
             readings = connection.execute(_READINGS, (start, end))
             yield (

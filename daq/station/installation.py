@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError, validate_call
 
-from daq.config import ConfigError, InstrumentTable, StationConfig, load, read_toml
+from daq.config import ConfigError, InstrumentTable, StationConfig, made, read_toml
 from daq.mistakes import explain
 from daq.station import bounds
 from daq.station.neighbours import Neighbours
@@ -37,24 +37,28 @@ MISSING_SERIAL = (
 
 def load_station(path: Path) -> StationConfig:
     """Read and check the config of a station in full; nothing is opened. ConfigError holds every mistake."""
+    return station_of(path, read_toml(path))
+
+
+def station_of(path: Path, document: dict[str, Any]) -> StationConfig:
+    """Make and check the config of a station of what was read from `path`; ConfigError holds every mistake."""
     try:
-        config = load(path, StationConfig)
+        config = made(path, document, StationConfig)
     except ConfigError as error:
-        more = [f"{path}: {problem}" for problem in _problems(_well_formed(path))]
+        more = [f"{path}: {problem}" for problem in _problems(_well_formed(document))]
         raise ConfigError([*error.problems, *more]) from error
     if problems := _problems(config.instruments):
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return config
 
 
-def _well_formed(path: Path) -> dict[str, InstrumentTable]:
+def _well_formed(document: dict[str, Any]) -> dict[str, InstrumentTable]:
     """Give the tables of instruments in which each key has the right form, of a config that has mistakes elsewhere."""
     found: dict[str, InstrumentTable] = {}
-    with suppress(ConfigError):
-        tables = read_toml(path).get("instruments")
-        for name, table in tables.items() if isinstance(tables, dict) else ():
-            with suppress(ValidationError):
-                found[name] = InstrumentTable.model_validate(table)
+    tables = document.get("instruments")
+    for name, table in tables.items() if isinstance(tables, dict) else ():
+        with suppress(ValidationError):
+            found[name] = InstrumentTable.model_validate(table)
     return found
 
 

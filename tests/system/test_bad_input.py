@@ -20,6 +20,7 @@ from daq.road.line_protocol import encode
 from daq.road.mqtt import BrokerLost, BrokerRefused, connect, stay_connected
 from tests.spools import reading
 from tests.system.conftest import needs
+from tests.system.test_containment import BAD
 from tests.system.world import DAQ, compare, influxql, log_of, make_database, world
 
 if TYPE_CHECKING:
@@ -320,6 +321,23 @@ def test_exit_codes_and_words(tmp_path: Path) -> None:
         done = daq(command, "--help")
         assert done.returncode == 0
         assert "Example:" in done.stdout, command
+
+
+def test_config_that_is_a_pipe_is_read_once(tmp_path: Path) -> None:
+    good = f'station = "lab"\n{BAD.format("b", "tcp://127.0.0.1:9")}'
+    for text, code, words in (
+        (good, 0, "good"),
+        (good.replace("mt-sics", "mt-siks"), 78, '"mt-siks" is not installed'),
+    ):
+        command = [str(DAQ), "check", "/dev/stdin"]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, words in done.stdout) == (code, True), done.stdout
+    bridge = subprocess.run(command, input="share = false", capture_output=True, text=True, check=False, timeout=60)
+    assert bridge.stdout == "/dev/stdin: good\n"
+    (tmp_path / "a.toml").write_text(f'{good}[spool]\npath = "{tmp_path}/a.toml"\n')
+    done = daq("run", tmp_path / "a.toml", folder=tmp_path)
+    assert (done.returncode, "is the file of this config" in done.stderr) == (78, True), done.stderr
+    assert (tmp_path / "a.toml").exists()
 
 
 def test_influxd_generations_are_told_apart() -> None:

@@ -49,6 +49,12 @@ def said(folder: Path, text: str) -> list[str]:
             f'[spool] path: "/x/{"ü" * 40}": the name of the file has 80 bytes',
         ),
         (GOOD + '[broker]\npassword_file = "/proc"', '[broker] password_file: "/proc" is a folder; write the name'),
+        (
+            GOOD + f'[broker]\nuser = "{"ü" * 32_768}"',
+            "[broker] user: a user of MQTT has 1 to 65535 bytes, and none of",
+        ),
+        (GOOD + '[broker]\nuser = "a\\u0000"', "[broker] user: a user of MQTT has 1 to 65535 bytes, and none of"),
+        (GOOD.replace('"lab"', '"_bridges"'), 'station: "_bridges" cannot be the name of a station: bridges have the'),
         (GOOD + '[broker.tls]\nkey = "/etc/hostname"', "[broker] tls: key without certificate is of no use"),
         (
             GOOD + '[broker]\nuser = "x"\npassword_file = "/none"',
@@ -96,6 +102,71 @@ def test_files_of_a_bridge(tmp_path: Path) -> None:
         check_files(path, load(path, BridgeConfig))
     path.write_text('[influxdb]\nurl = "http://lab:8086"\n')
     check_files(path, load(path, BridgeConfig))
+
+
+BRIDGE = '[influxdb]\nurl = "http://lab:8086"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BRIDGE + 'user = "a:b"', "[influxdb] user: 'a:b' cannot be a user: write it without"),
+        (BRIDGE + 'user = "a\\nb"', r"[influxdb] user: 'a\nb' cannot be a user: write it without"),
+        (BRIDGE + 'user = "\u65e5"', "[influxdb] user: '\u65e5' cannot be a user: write it without"),
+        ('name = "data"\n' + BRIDGE, 'name: "data" cannot be the name of a bridge: the topic of its status would be'),
+    ],
+)
+def test_mistake_of_a_bridge(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, BridgeConfig)
+    assert str(caught.value).startswith(f"{path}: {words}")
+
+
+def test_good_users_of_a_database_and_a_broker(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(f'name = "data-1"\n{BRIDGE}user = "J\u00fcrgen"\n[broker]\nuser = "{"x" * 65_535}"\n')
+    assert load(path, BridgeConfig).broker.user == "x" * 65_535
+
+
+def test_token_that_no_header_can_carry(tmp_path: Path) -> None:
+    path, token = tmp_path / "bridge.toml", tmp_path / "token"
+    path.write_text(f'{BRIDGE}token_file = "{token}"\n')
+    token.write_text("abc\ndef\n")
+    with pytest.raises(ConfigError, match=r"\[influxdb\] token_file: .*token: a token is one line") as caught:
+        check_files(path, load(path, BridgeConfig))
+    assert "abc" not in str(caught.value)
+    token.write_text("abc=\n")
+    check_files(path, load(path, BridgeConfig))
+
+
+FILES = {
+    "station.toml": "this config",
+    "secret": "[broker] password_file",
+    "ca": "[broker.tls] ca",
+    "certificate": "[broker.tls] certificate",
+    "key": "[broker.tls] key",
+}
+
+
+@pytest.mark.parametrize("kind", ["spool", "archive"])
+@pytest.mark.parametrize("file", FILES)
+def test_records_have_a_file_of_their_own(tmp_path: Path, file: str, kind: str) -> None:
+    """The spool would move it away as a damaged one; also where another path leads to it."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    path = tmp_path / "station.toml"
+    for name in FILES:
+        (tmp_path / name).touch()
+    broker = f'[broker]\nuser = "lab"\npassword_file = "{tmp_path}/secret"\n[broker.tls]\n'
+    broker += "".join(f'{key} = "{tmp_path}/{key}"\n' for key in ("ca", "certificate", "key"))
+    written = f"{tmp_path}/link/{file}"
+    path.write_text(f'{GOOD if kind == "spool" else ""}{broker}[{kind}]\npath = "{written}"\n')
+    config = load_station(path) if kind == "spool" else load(path, BridgeConfig)
+    with pytest.raises(ConfigError) as caught:
+        check_files(path, config)
+    words = f"[{kind}] path: {written} is the file of {FILES[file]}; records need a file of their own"
+    assert caught.value.problems == [f"{path}: {words}"]
 
 
 def test_file_of_an_editor_of_windows_is_good(tmp_path: Path) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from daq.commands.export import export_command
 from tests.unit.commands.doubtful import RECORDS, START, STRANGER, archive_file, doubt, reading, spool_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FIRST, SECOND = f"identity: {STRANGER}", "unit: stored without a unit"
 
@@ -76,3 +73,16 @@ async def test_another_number_that_was_read_is_shown_and_not_identified(tmp_path
     export_command(None, path, None, (None, None), tmp_path / "out.csv")
     (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
     assert (row["serial"], row["identified"]) == ("B2", "False")
+
+
+@pytest.mark.parametrize("kind", ["archive", "spool"])
+async def test_name_of_a_file_may_hold_what_has_a_meaning_in_a_uri(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await (archive_file if kind == "archive" else spool_file)(tmp_path, [reading(1)])
+    path = made.rename(tmp_path / "a#b?c%41.sqlite")
+    monkeypatch.chdir(tmp_path)
+    relative = Path(path.name)
+    archive, spool = (relative, None) if kind == "archive" else (None, relative)
+    export_command(archive, spool, None, (None, None), tmp_path / "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
