@@ -40,7 +40,7 @@ async def run_bridge(config: BridgeConfig) -> None:
     parts = Parts(clock)
     sink = sink_of(config)
     name = config.name or f"{socket.gethostname().replace('.', '-')}-{os.getpid()}"
-    bridge = Bridge(sink, name, config.share or None, clock)
+    bridge = Bridge(sink, name, config.share or None, clock, parts)
 
     async def work() -> None:
         await stay_connected(config.broker, f"daq-bridge-{name}", bridge.serve)

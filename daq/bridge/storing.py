@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from daq.bridge.sink import Misconfigured, SinkError, Unavailable, store
-from daq.host.parts import in_words
+from daq.host.parts import Parts, in_words
 from daq.road.batch import Ack, Batch, Malformed, Rejection, station_of, topic
 from daq.road.line_check import invalid_lines
 
@@ -92,13 +92,15 @@ def acknowledgements(verdicts: Iterable[Verdict], bridge: str) -> Iterator[tuple
 class Bridge:
     """One bridge between broker and database; `share` names the group of bridges that share the work, if any."""
 
-    def __init__(self, sink: Sink, name: str, share: str | None, clock: Clock) -> None:
+    def __init__(self, sink: Sink, name: str, share: str | None, clock: Clock, parts: Parts | None = None) -> None:
+        """`parts` are those of the service; its status shows what went wrong in them."""
         self.name = name
         self.counters = Counters(database=sink.name)
         self.progress = clock.monotonic()
         self._sink = sink
         self._share = share
         self._clock = clock
+        self._parts = parts or Parts(clock)
         self._arrived = asyncio.Event()
         self._waiting: OrderedDict[tuple[str, str, int], Batch] = OrderedDict()
         self._waiting_bytes = 0
@@ -253,6 +255,7 @@ class Bridge:
         while True:
             self.counters.waiting_batches = len(self._waiting)
             status = {"bridge": self.name, "at_ns": self._clock.utc_ns()} | asdict(self.counters)
+            status["parts"] = self._parts.status()
             await connection.publish(f"daq/1/_bridges/{self.name}", json.dumps(status).encode(), 1, retain=True)
             await self._clock.sleep_until(self._clock.monotonic() + STATUS)
 

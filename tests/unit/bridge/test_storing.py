@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any, cast
 
 from daq.bridge.storing import WAITING_BYTES, WRITE_LINES, Bridge
+from daq.host.parts import Parts
 from daq.road.batch import Batch
 from daq.road.line_protocol import encode
 from tests.jumping_clock import JumpingClock
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pytest
+
+    from daq.road.mqtt import Connection
 
 EPOCH = "e" * 32
 LINE = b"x" * 100
@@ -96,3 +100,23 @@ def test_memory_is_bounded_and_what_goes_is_counted() -> None:
         made._add(batch("lab", number))
     assert made.counters.given_up == 10
     assert made._take()[0].first == 10 * 500 + 1, "the oldest go: their station sends them again"
+
+
+async def test_status_shows_what_went_wrong_in_the_parts_of_the_service() -> None:
+    clock, said = JumpingClock(), list[dict[str, Any]]()
+    parts = Parts(clock)
+    parts["road"].failures.note(KeyError("lost"))
+    bridge = Bridge(Nowhere(), "b", None, clock, parts)
+
+    class Listening:
+        async def publish(self, _: str, payload: bytes, *__: object, **___: object) -> None:
+            said.append(json.loads(payload))
+
+    repeating = asyncio.create_task(bridge._repeat_status(cast("Connection", Listening())))
+    await clock.run_for(6.0)
+    repeating.cancel()
+    await asyncio.wait([repeating])
+    assert len(said) >= 2
+    assert said[0]["bridge"] == "b"
+    assert said[-1]["parts"] == parts.status()
+    assert said[-1]["parts"]["road"]["failures"] == 1
