@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
@@ -122,15 +123,28 @@ def host_and_port(text: str, default: int) -> tuple[str, int]:
 
 
 def check_host(name: str) -> None:
-    """Refuse a host name that no name server can know: an empty part, or one of more than 63 characters."""
+    """Refuse a host that no name server and no network can know."""
+    if ":" in name or re.fullmatch(r"[0-9][0-9.]*", name):
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            raise ValueError(
+                f'"{name}" is no IP address; write one as in "192.168.0.7", or the name of a host'
+            ) from None
+        return
     try:
         name.encode("idna")
+        known = _HOST.fullmatch(name)
     except UnicodeError:
+        known = None
+    if known is None:
         raise ValueError(
-            f'"{name}" is no host name: each part between two dots has 1 to 63 characters, as in "broker.lab"'
-        ) from None
+            f'"{name}" is no host name: each part between two dots has 1 to 63 characters, as in "broker.lab", '
+            "and these are letters, digits, - and _"
+        )
 
 
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _WRITES = re.compile(r"/(api/v[23]/(write|write_lp|query|query_sql)|write|query|ping|health)/?$")
 
 

@@ -53,6 +53,7 @@ _FORMS = {
     "bool_type": _SWITCH,
     "bool_parsing": _SWITCH,
     "list_type": _LIST,
+    "tuple_type": _LIST,
     "too_short": "it must not be empty",
     "dict_type": _TABLE,
     "model_type": _TABLE,
@@ -79,6 +80,8 @@ def _advice(problem: ErrorDetails, model: type[BaseModel] | None) -> str:
             advice = f"it must be {_BOUNDS[bound]} {next(iter(context.values()))}"
         case "string_pattern_mismatch":
             advice = f"it must have the form {context['pattern']}"
+        case "tuple_type" if isinstance(problem["input"], (int, float)):
+            advice = f"{_LIST}, as in [{problem['input']}]"
         case kind if kind in _FORMS:
             advice = _FORMS[kind]
             if advice in {_TABLE, _LIST}:

@@ -118,7 +118,10 @@ def nearest_single(number: float) -> Decimal:
         packed = struct.pack(">f", number)
     except OverflowError:
         raise ValueError(f"{number} is larger than any single") from None
-    return _shortest(struct.unpack(">f", packed)[0], packed)
+    (nearest,) = struct.unpack(">f", packed)
+    if number and not nearest:
+        raise ValueError(f"{number} is smaller than any single: it would stand for 0")
+    return _shortest(nearest, packed)
 
 
 def _single(raw: bytes, words: Words) -> float:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daq.forms import check_host
 from drivers.driver import Listen, Registers, Text
 from drivers.links.address import RtuTcp, Serial, Tcp, Visa, parse
+from drivers.links.visa_names import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +41,10 @@ def problems(table: InstrumentTable, driver: Driver[Any], line: SerialLine) -> l
     if isinstance(where, (Tcp, RtuTcp)):
         found += _host_problems(where.host)
     if isinstance(where, Visa):
+        found += _host_problems(host_of(where.name))
         found += _library_problems(table.visa)
+    if isinstance(where, Serial) and _is_folder(where.path):
+        found.append(f'address: "{where.path}" is a folder; write the device of a port, as in "/dev/serial/by-id/…"')
     if (
         isinstance(_first(driver), Registers)
         and not isinstance(where, (Tcp, Visa))
@@ -76,12 +83,19 @@ def _problems_of_query(query: Query) -> Iterator[str]:
         yield f"options: there are no registers {query.address} to {last}; Modbus has 0 to {REGISTERS - 1}"
 
 
-def _host_problems(host: str) -> list[str]:
+def _host_problems(host: str | None) -> list[str]:
     try:
-        host.encode("idna")
-    except UnicodeError:
-        return [f'address: "{host}" is no host name: each part between two dots has 1 to 63 characters']
+        if host is not None:
+            check_host(host)
+    except ValueError as error:
+        return [f"address: {error}"]
     return []
+
+
+def _is_folder(path: str) -> bool:
+    with suppress(OSError):  # what may not be looked at is told when it is opened
+        return Path(path).is_dir()
+    return False
 
 
 def _library_problems(name: str) -> list[str]:

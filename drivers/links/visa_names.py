@@ -32,6 +32,17 @@ def parse_visa_name(text: str) -> tuple[str, ...]:
             raise ValueError(f'"{text}" names no instrument that answers messages; use INSTR or SOCKET')
 
 
+def host_of(text: str) -> str | None:
+    """Give the host of a VISA name; None where it has none, or an IPv6 address, which pyvisa cuts at its colons."""
+    try:
+        name = rname.parse_resource_name(text)
+    except rname.InvalidResourceName:
+        return None
+    if isinstance(name, rname.TCPIPInstr | rname.VICPInstr) and not name.host_address.startswith("["):
+        return name.host_address.partition(",")[0]  # behind the comma stands a port
+    return None
+
+
 def outlives_its_session(text: str) -> bool:
     """Whether an answer may wait in the instrument for the next session: GPIB and USB-TMC know no connection.
 

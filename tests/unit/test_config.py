@@ -119,6 +119,53 @@ MISTAKES = {
         GOOD.replace("127.0.0.1:8001", "balance..lab:8001"),
         'address: "balance..lab" is no host name: each part between two dots has 1 to 63 characters',
     ),
+    **{
+        f"host {host}": (GOOD.replace("127.0.0.1:8001", f"{host}:8001"), f'address: "{host}" is no {kind}')
+        for host, kind in {
+            "ba lance": "host name: each part",
+            "*": "host name: each part",
+            "..": "host name: each part",
+            "300.1.1.1": "IP address; write one as in",
+            "1.2.3": "IP address; write one as in",
+        }.items()
+    },
+    **{
+        f"VISA host {host}": (
+            GOOD.replace("mt-sics", "scpi-dmm").replace("tcp://127.0.0.1:8001", f"TCPIP::{host}::INSTR"),
+            f'address: "{host.partition(",")[0]}" is no {kind}',
+        )
+        for host, kind in {
+            "a..b": "host name: each part",
+            "a b": "host name: each part",
+            ": ": "IP address; write one as in",
+            "300.1.1.1": "IP address; write one as in",
+            "a..b,1024": "host name: each part",
+        }.items()
+    },
+    "address that is a folder": (
+        GOOD.replace("tcp://127.0.0.1:8001", "/proc"),
+        'address: "/proc" is a folder; write the device of a port, as in "/dev/serial/by-id/…"',
+    ),
+    "code that is no single": (
+        modbus("unit = 1\noptions = { no_value = [1e-46] }"),
+        "options: 1e-46 is smaller than any single: it would stand for 0",
+    ),
+    "code that is true": (
+        modbus("unit = 1\noptions = { no_value = [true] }"),
+        "options: [no_value] 0: True is not possible; write a number without quotes",
+    ),
+    "code in quotes": (
+        modbus("unit = 1\noptions = { no_value = ['-9999'] }"),
+        "options: [no_value] 0: '-9999' is not possible; write a number without quotes",
+    ),
+    "code outside of a list": (
+        modbus("unit = 1\noptions = { no_value = -9999 }"),
+        "options: no_value: -9999 is not possible; write a list in brackets, as in [-9999]",
+    ),
+    "code in quotes outside of a list": (
+        modbus("unit = 1\noptions = { no_value = '-9999' }"),
+        "options: no_value: write a list in brackets",
+    ),
     "broker with an empty part": (GOOD + '[broker]\nhosts = ["broker..lab"]', '"broker..lab" is no host name'),
     "broker with a user": (GOOD + '[broker]\nhosts = ["me:secret@lab"]', "is no host"),
     "two on one port": (
@@ -192,6 +239,25 @@ def test_continuous_never_and_timeout(tmp_path: Path) -> None:
     instrument = instrument_of("balance", table, Wires())
     assert instrument.prove_every == 60.0
     assert station(tmp_path, GOOD).instruments["balance"].prove_every == 5.0
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://dmm_1:1",
+        "tcp://b\u00f6se.lab.:1",
+        "tcp://[fe80::1%eth0]:1",
+        "TCPIP::[fe80::1]::INSTR",
+        "TCPIP::dmm,1024::INSTR",
+    ],
+)
+def test_hosts_that_may_be(tmp_path: Path, address: str) -> None:
+    text = GOOD.replace("mt-sics", "scpi-dmm").replace("tcp://127.0.0.1:8001", address)
+    assert station(tmp_path, text).instruments["balance"].address == address
+
+
+def test_codes_that_stand_for_no_value(tmp_path: Path) -> None:
+    assert station(tmp_path, modbus("unit = 1\noptions = { no_value = [-9999, 2.0, 0, 1e-40] }"))
 
 
 def test_unit_0_is_right_behind_modbus_tcp(tmp_path: Path) -> None:
