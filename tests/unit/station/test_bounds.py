@@ -97,9 +97,8 @@ def test_silence_after_a_failure(settle: float, good: bool) -> None:
 @pytest.mark.parametrize("address", ["tcp://balance..lab:1", "rtu+tcp://balance..lab:1"])
 def test_host_that_no_name_server_can_know(address: str) -> None:
     query = Registers(0, 2) if address.startswith("rtu") else Text(b"A")
-    assert found(driver(query), address, unit=1) == [
-        'address: "balance..lab" is no host name: each part between two dots has 1 to 63 characters'
-    ]
+    (problem,) = found(driver(query), address, unit=1)
+    assert problem.startswith('address: "balance..lab" is no host name: each part between two dots has 1 to 63 ')
 
 
 @pytest.mark.parametrize("address", ["rtu+tcp://127.0.0.1:1", "/nowhere/ttyUSB0"])
