@@ -11,6 +11,7 @@ from daq.road.reading import Event, EventKind
 from daq.station.acquisition import Follower
 from daq.station.records import Station
 from daq.station.supervision import Supervisor
+from drivers.errors import Silent
 from tests.followed import SECOND, TOLD, Records, Wire, balance
 from tests.jumping_clock import JumpingClock
 from tests.unit.station.test_supervision import follower, longest_wait, supervisor, wire_of
@@ -88,6 +89,22 @@ async def test_tick_from_which_it_accounts_is_counted(away: float) -> None:
         await clock.run_for(10.0)
         assert counted(records, "late") == 5 + 10
         assert abs(told(records, "late")[0].at - (clock.utc_ns() - 14.3 * SECOND)) < 0.001 * SECOND
+
+
+async def test_errors_are_those_of_the_instrument_and_those_of_the_code() -> None:
+    def silent(_: bytes) -> bytes:
+        raise Silent("no answer")
+
+    async with supervisor() as (clock, _, wire, made):
+        await clock.run_for(3.0)
+        wire.answer = silent
+        await clock.run_for(2.0)
+        wire.raises = RuntimeError
+        await clock.run_for(1.0)
+        kept = made.followers["bad"]
+        assert kept.follower is not None
+        assert (kept.errors, kept.follower.errors, kept.failures.count) == (3, 2, 1)
+        assert kept.last_error.startswith("RuntimeError: a mistake")
 
 
 async def test_one_that_is_asked_without_a_grid_has_missed_no_tick() -> None:

@@ -329,7 +329,8 @@ async def test_another_config_with_a_longer_period_invents_nothing() -> None:
         assert station.missed == 0
 
 
-async def test_a_poll_that_is_refused_in_part_is_missed_once() -> None:
+@pytest.mark.parametrize("channels_refused", [1, 2, 3])
+async def test_a_poll_that_is_refused_is_missed_once_however_many_channels_it_has(channels_refused: int) -> None:
     class Half(Records):
         refuse = 0
 
@@ -341,11 +342,11 @@ async def test_a_poll_that_is_refused_in_part_is_missed_once() -> None:
 
     clock, records = JumpingClock(), Half()
     station = Station("lab", records, clock)
-    two = in_one_answer(2)
+    two = in_one_answer(3)
     follower = Follower(station, Instrument("b", two, Wire(clock, lambda _: b"x"), "B1", clock.monotonic), 1.0)
     task = asyncio.create_task(follower.run())
     await clock.run_for(5.0)
-    records.refuse = 1
+    records.refuse = channels_refused
     await clock.run_for(5.0)
     task.cancel()
     await clock.finish(task)

@@ -221,6 +221,26 @@ async def test_another_number_is_noticed_also_where_the_next_proof_fails_at_once
     assert any("B2 answers where B1" in one.text for one in records.doubts)
 
 
+async def test_another_number_is_noticed_also_where_no_value_follows_it() -> None:
+    """The wire is suspect: it is connected anew as it is read, tells another number, and then nothing."""
+    present = [b'I4 A "B1"\r\n']
+
+    def answer(command: bytes) -> bytes:
+        if command == b"I4\r\n":
+            return present[0]
+        if present[0] != SERIAL and command == b"SI\r\n":
+            raise Silent("no answer")
+        return balance(command) if command == b"SI\r\n" else b"ES\r\n"
+
+    async with running(answer, 10.0, serial=None) as (clock, records, wire, _):
+        await clock.run_for(25.0)
+        present[0] = b'I4 A "B2"\r\n'
+        wire.suspect = True
+        await clock.run_for(10.0)
+        (doubt,) = records.doubts
+        assert "B2 answers where B1" in doubt.text
+
+
 async def test_an_error_that_cannot_be_written_in_words_ends_no_keeper() -> None:
     class Bad(Exception):
         def __str__(self) -> str:
