@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONTROLS = 2
 """Control questions that a unit must answer after a failure, each in time and alone."""
+UNANSWERED = 8
+"""Control questions in a row that nothing has followed, after which time is believed: it knows no other number."""
 _MOST_CONTROLS = 6
 _GARBAGE_GAP = 0.05
 _TURNAROUND = 0.1
@@ -97,7 +99,7 @@ class ModbusUnit:
         self._settle = settle
         self._settle_first = settle_first
         self._within = 0.0
-        self._questions = OpenQuestions(settle)
+        self._questions = OpenQuestions(settle, provable=bus.rtu)
         self._place = Place(self._questions, provable=True, short_quiet=short_quiet)
         self._counts = ControlCounts()
         self._last: tuple[Registers, Form, float] | None = None
@@ -105,6 +107,8 @@ class ModbusUnit:
         self._waits = False
         self._unasked = 0
         self._overheard = 0
+        self._unanswered = 0
+        """Control questions in a row that nothing has followed, also no answer to another question."""
         self._frames: dict[Registers, Frame] = {}
 
     @property
@@ -185,7 +189,11 @@ class ModbusUnit:
             await self.open()
         frame = self._frame(query)
         if self._bus.rtu and self._questions.holds(frame.form, time.monotonic()):
-            await self._control(query)
+            if self._unanswered >= UNANSWERED and self._questions.outlived(frame.form, time.monotonic()):
+                self._questions.clear()  # it does not answer other numbers: nothing but time can show anything
+                self._unanswered = 0
+            else:
+                await self._control(query)
         return await self._asked(query, frame)
 
     async def close(self) -> None:
@@ -206,6 +214,9 @@ class ModbusUnit:
             self._counts.note(question, answered=False)
             try:
                 await self._asked(question, self._frame(question))
+            except Silent:
+                self._unanswered = self._unanswered + 1 if self._overheard == overheard else 0
+                raise
             except Refused as refusal:
                 if not refusal.of_the_unit:
                     raise
@@ -216,6 +227,7 @@ class ModbusUnit:
                 await self._wait_until_quiet()
             else:
                 self._counts.note(question, answered=True)
+            self._unanswered = 0
             if self._overheard == overheard:  # alone: no late answer came beside it
                 proved += 1
             if proved >= CONTROLS:

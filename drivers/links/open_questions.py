@@ -16,6 +16,9 @@ LONGEST_QUIET = 60.0
 _SHORTEST_LIFE = 30.0
 _DELAY_KEPT = 120.0
 _MOST = 256
+_KEPT = 16
+"""So many of the youngest questions are kept however old, where control questions can prove that no answer will come:
+a gateway may hold an answer back until the next question, however much later that is asked."""
 _LEAP = 4.0
 """How many times longer than the longest delay known before (or than `settle`) one late answer shows it to be."""
 
@@ -39,8 +42,10 @@ class OpenQuestions:
     `settle` is the time in seconds after which, by its manual, no answer comes any more.
     """
 
-    def __init__(self, settle: float) -> None:
+    def __init__(self, settle: float, *, provable: bool = False) -> None:
+        """`provable`: control questions can show that none of the answers will come, so time need not."""
         self._settle = settle
+        self._kept = _KEPT if provable else 0
         self._open: list[Question] = []
         self._delay = 0.0
         self._measured = 0.0
@@ -139,9 +144,18 @@ class OpenQuestions:
             f'set timeout = "{enough}"'
         )
 
+    def outlived(self, form: Form, at: float) -> bool:
+        """Whether, as far as time can show it, no answer of this form will come any more."""
+        life = self._life(at)
+        return all(at - one.sent > life for one in self._open if one.form == form)
+
+    def _life(self, at: float) -> float:
+        return max(_SHORTEST_LIFE, 4 * self._settle, 4 * self.delay(at))
+
     def _expire(self, at: float) -> None:
         if not self._open:
             return
-        life = max(_SHORTEST_LIFE, 4 * self._settle, 4 * self.delay(at))
+        life = self._life(at)
         if at - self._open[0].sent > life:
-            self._open = [one for one in self._open if at - one.sent <= life]
+            old = len(self._open) - self._kept
+            self._open = [one for place, one in enumerate(self._open) if place >= old or at - one.sent <= life]

@@ -15,6 +15,8 @@ SHARE = 0.16
 """Part of the time of a wire that links whose last question failed may use while others answer."""
 _LONGEST_REST = 60.0
 _PATIENCE = 2.0
+_BLAMED_FOR = 120.0
+"""Seconds within which a second answer that cannot be read makes its user one that fails."""
 
 _Row: TypeAlias = "deque[tuple[User, asyncio.Future[None], float]]"
 """Those who wait, each with the instant at which it began to."""
@@ -26,14 +28,32 @@ class User(Protocol):
     failing: bool | None
 
 
+class _Purse:
+    """What failures have used of their share of the time, and until when they rest for it."""
+
+    def __init__(self) -> None:
+        self._paid_until = 0.0
+        self.rested_at = 0.0
+        self.overdue_at = 0.0
+
+    def pay(self, began: float, now: float, *, owed: bool) -> None:
+        """Count a failure from `began` to `now`; where no other one could have used that time, nothing is owed."""
+        # One failure may follow another at once; then they wait until the others had their part of the time.
+        cost = (now - began) / SHARE
+        until = max(self._paid_until, began) + cost if owed else now
+        self._paid_until = min(until, now + cost + max(_LONGEST_REST, cost))
+        self.rested_at = max(now, self._paid_until - cost)
+        self.overdue_at = now + _PATIENCE * max(self.rested_at - now, cost)
+
+
 class Turn:
     """The right to use a wire: one at a time has it, in the order in which they asked.
 
-    While any user answers, those of whom that is not known come after it, and then the failing ones; what fails uses
-    about `SHARE` of the time. When that has been left to the others for long, it is used before them all the same, or a
-    busy wire would never find out that somebody answers again. Among the failing ones, one that has failed only once
-    since it answered comes first, but before one that has waited for long. Time that nobody else could have used is
-    owed to nobody.
+    While any user answers, those of whom that is not known come after it, and then the failing ones. What fails uses
+    about `SHARE` of the time, and what has failed only once since it answered as much again: it pays for no other one.
+    When a share has been left to the others for long, it is used before them all the same, or a busy wire would never
+    find out that somebody answers again. Among the failing ones, one that has failed only once comes first, but before
+    it one that has waited for long. Time that nobody else could have used is owed to nobody.
     """
 
     def __init__(self) -> None:
@@ -41,13 +61,13 @@ class Turn:
         self._began = 0.0
         self._answering: set[User] = set()
         self._failed_once: set[User] = set()
+        self._blamed: dict[User, float] = {}
         self._first: _Row = deque()
         self._once_failed: _Row = deque()
         self._unknown: _Row = deque()
         self._failing: _Row = deque()
-        self._paid_until = 0.0
-        self._rested_at = 0.0
-        self._overdue_at = 0.0
+        self._purse = _Purse()
+        self._purse_of_once_failed = _Purse()
         self._neglected_since = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -56,7 +76,7 @@ class Turn:
         """Wait for the turn of this user, and give it to the next one at the end; `asks`: it counts for its share."""
         row = self._row(user) if asks else self._first
         nobody_waits = not (self._first or self._others())
-        if self._holder is None and nobody_waits and (row is self._first or not self._resting()):
+        if self._holder is None and nobody_waits and (row is self._first or not self._resting(row)):
             self._take(user, row)
         else:
             await self._wait(user, row)
@@ -75,12 +95,17 @@ class Turn:
     def blame(self, user: User, seconds: float) -> None:
         """Count the last answer of a user, which could not be read, as a failure that keeps the wire for so long."""
         if self._holder is not user:
-            self._count(user, time.monotonic() - seconds)
+            now = time.monotonic()
+            if now - self._blamed.get(user, -_BLAMED_FOR) < _BLAMED_FOR:  # it answers in time, and to no use
+                self._answering.discard(user)
+            self._blamed[user] = now
+            self._count(user, now - seconds)
 
     def leave(self, user: User) -> None:
         """Forget one that uses the wire no more."""
         self._answering.discard(user)
         self._failed_once.discard(user)
+        self._blamed.pop(user, None)
         self._hand_on()
 
     def _row(self, user: User) -> _Row:
@@ -93,6 +118,7 @@ class Turn:
     def _others(self) -> _Row:
         """Give the row of those that come after the answering ones: the best one, or one that has waited for long."""
         rows = [row for row in (self._once_failed, self._unknown, self._failing) if row]
+        rows = [row for row in rows if not self._resting(row)] or rows
         longest = min(rows, key=lambda row: row[0][2], default=self._failing)
         if longest and time.monotonic() - longest[0][2] > _LONGEST_REST / 2:
             return longest
@@ -126,21 +152,21 @@ class Turn:
             self._answering.add(user)
             self._failed_once.discard(user)
             return
+        purse = self._purse
         if user in self._answering:
+            purse = self._purse_of_once_failed
             self._answering.discard(user)
             self._failed_once.add(user)
         else:
             self._failed_once.discard(user)
-        # One failure may follow another at once; then they wait until the others had their part of the time.
-        cost = (now - began) / SHARE
-        owed = max(self._paid_until, began) + cost if self._answering else now
-        self._paid_until = min(owed, now + cost + max(_LONGEST_REST, cost))
-        self._rested_at = max(now, self._paid_until - cost)
-        self._overdue_at = now + _PATIENCE * max(self._rested_at - now, cost)
+        purse.pay(began, now, owed=bool(self._answering))
 
-    def _resting(self) -> bool:
-        """Whether the failing ones have used their share; it is not counted where nobody else answers."""
-        return bool(self._answering) and time.monotonic() < self._rested_at
+    def _purse_for(self, row: _Row) -> _Purse:
+        return self._purse_of_once_failed if row is self._once_failed else self._purse
+
+    def _resting(self, row: _Row) -> bool:
+        """Whether those of the row have used their share; it is not counted where nobody else answers."""
+        return bool(self._answering) and time.monotonic() < self._purse_for(row).rested_at
 
     def _hand_on(self) -> None:
         while self._holder is None and (row := self._next_row()) is not None:
@@ -154,17 +180,18 @@ class Turn:
         # However often those fail that answer otherwise: one of the others is asked now and then.
         neglected = now >= self._neglected_since + _LONGEST_REST
         if self._first:
-            return others if others and (neglected or now >= self._overdue_at) else self._first
+            return others if others and (neglected or now >= self._purse_for(others).overdue_at) else self._first
         if not others:
             return None
-        if neglected or not self._resting():
+        if neglected or not self._resting(others):
             return others
         self._set_alarm()
         return None
 
     def _set_alarm(self) -> None:
         if self._alarm is None:
-            wait = max(0.0, self._rested_at - time.monotonic())
+            rows = (row for row in (self._once_failed, self._unknown, self._failing) if row)
+            wait = max(0.0, min(self._purse_for(row).rested_at for row in rows) - time.monotonic())
             self._alarm = asyncio.get_running_loop().call_later(wait + 0.001, self._ring)
 
     def _ring(self) -> None:

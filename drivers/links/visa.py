@@ -68,7 +68,7 @@ class VisaLink:
         self._not_before = 0.0
         self._last_asked = b""
         self._outlives = outlives_its_session(name)
-        self._questions = OpenQuestions(settle)
+        self._questions = OpenQuestions(settle, provable=bool(controls))
 
     @property
     def sent(self) -> float:
@@ -98,7 +98,8 @@ class VisaLink:
 
     def believe(self) -> None:
         """Note that the last answer could be read: its question was answered, or an older one."""
-        self._questions.answered(self._last_asked, self.sent, self._controls)
+        if self._last_asked:
+            self._questions.answered(self._last_asked, self.sent, self._controls)
 
     def trust(self) -> None:
         """Note that control questions were answered: no answer to an earlier poll will come any more."""
@@ -162,6 +163,8 @@ class VisaLink:
                     "allowed; this computer was busy or suspended"
                 )
             answered = True
+            if not query.end:
+                self._last_asked = b""  # nothing was answered, and nothing is shown
         finally:
             if not answered:
                 self._may_come(query.command)

@@ -194,9 +194,12 @@ class Wire:
             raise
         except Changed:  # it was the answer, whole and in time
             self._suspect(connection, place.short_quiet if place.provable else quiet)
+            place.silent_since, place.silences = None, 0
             raise
         except Refusal as refusal:
             place.failing = not refusal.of_the_unit  # else it answered in time, and owes the others nothing
+            if refusal.of_the_unit:
+                place.silent_since, place.silences = None, 0
             self._suspect(connection, quiet, charged=place.failing)
             raise
         except BaseException:  # lost, unreadable or cancelled: a late answer may still come

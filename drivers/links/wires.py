@@ -85,7 +85,7 @@ class Wires:
                 link = StreamLink(
                     shared.wire,
                     Place(
-                        OpenQuestions(settle),
+                        OpenQuestions(settle, provable=bool(_commands(driver))),
                         provable=bool(driver.controls) or driver.identity is not None,
                         short_quiet=short_quiet,
                         quieting=tuple(query.command for query in driver.quieting),

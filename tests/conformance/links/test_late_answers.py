@@ -121,7 +121,7 @@ async def test_no_value_was_taken_before_it_was_asked_for(bench: Bench, delays: 
         assert good >= 3
 
 
-async def behind(bench: Bench, answers: int, controls: int) -> tuple[int, int]:
+async def behind(bench: Bench, answers: int, controls: int, pause: float = 0.0) -> tuple[int, int]:
     """Read an instrument that gives each answer so many questions late; gives how many values were right and wrong."""
     waiting: list[bytes] = []
 
@@ -140,6 +140,7 @@ async def behind(bench: Bench, answers: int, controls: int) -> tuple[int, int]:
     right = wrong = 0
     until = time.monotonic() + 6.0
     while time.monotonic() < until:
+        await asyncio.sleep(pause)
         with contextlib.suppress(InstrumentError):
             answer = await instrument.read(clock.polls[0])
             taken = float(answer.samples[0].value or 0) / 1000
@@ -167,6 +168,21 @@ async def test_an_instrument_that_is_some_answers_behind_gives_no_value(kind: st
         case: counts for case, counts in zip(cases, seen, strict=True) if counts[1] or (counts[0] > 0) != (case[0] == 0)
     }
     assert not wrong, "(answers behind, control questions): (right, wrong)"
+
+
+@pytest.mark.parametrize("kind", ["text on tcp", "modbus rtu over tcp"])
+async def test_an_answer_that_is_held_back_for_longer_than_any_counts_for_no_later_question(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway holds one or two answers back until the next question; that is asked after all have expired."""
+    monkeypatch.setattr("drivers.links.open_questions._SHORTEST_LIFE", 0.05)
+    cases = [(answers, controls) for answers in (1, 2, 3) for controls in ((0, 2) if kind in STREAMS else (0,))]
+    folders = [tmp_path / f"{answers}-{controls}" for answers, controls in cases]
+    for folder in folders:
+        folder.mkdir()
+    benches = [make_bench(kind, folder) for folder in folders]
+    seen = await asyncio.gather(*(behind(bench, *case, pause=0.45) for bench, case in zip(benches, cases, strict=True)))
+    assert not [counts for counts in seen if counts[1]], "(right, wrong)"
 
 
 @only_rtu

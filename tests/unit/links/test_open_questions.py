@@ -65,6 +65,19 @@ def test_one_line_alone_shows_no_delay_that_is_many_times_longer() -> None:
     assert questions.delay(51.0) == 16.0
 
 
+def test_where_control_questions_can_prove_it_time_alone_does_not() -> None:
+    """A gateway may hold an answer back until the next question, however much later that is asked."""
+    questions = OpenQuestions(settle=1.0, provable=True)
+    for sent in range(20):
+        questions.add("SI", float(sent))
+    assert questions.holds("SI", 100_000.0)
+    assert len(questions.forms(100_000.0)) == 16
+    assert questions.outlived("SI", 100_000.0)
+    questions.add("SI", 99_990.0)
+    assert not questions.outlived("SI", 100_000.0)
+    assert questions.outlived("I4", 100_000.0)
+
+
 @pytest.mark.parametrize(("settle", "delay", "life"), [(1.0, 0.0, 30.0), (10.0, 0.0, 40.0), (1.0, 12.0, 48.0)])
 def test_a_question_expires(settle: float, delay: float, life: float) -> None:
     questions = OpenQuestions(settle)
