@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from daq.host.clock import STEP
-from daq.road.reading import EventKind, Reading, Series
+from daq.road.reading import EventKind
 from daq.station.doubts import Doubts
 from daq.station.grid import Grid
 from daq.station.missed import Missed
 from daq.station.patience import Patience
 from daq.station.proofs import Proofs
+from daq.station.readings import Readings
 from drivers.errors import Impostor, InstrumentError, Silent, Unreadable
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Follower:
     ending: str = "the station stops"
     """Why this follower ends: text for a gap that is still open then."""
     asking: bool = field(default=False, init=False)
+    proving_last: bool = field(default=False, init=False)
+    _tick: float | None = field(default=None, init=False)
+    """Tick that is being served."""
+    _missing: set[int] = field(default_factory=set, init=False)
+    """Polls of that tick that are neither taken nor counted."""
     left_alone: bool = field(default=False, init=False)
     """It could not be ended, and its accounts were closed from outside."""
     expected_by: float = math.inf
@@ -66,7 +72,7 @@ class Follower:
     grid: Grid = field(init=False)
     doubts: Doubts = field(init=False)
     _proofs: Proofs = field(init=False)
-    _series: dict[str, Series] = field(default_factory=dict, init=False)
+    _made: Readings = field(init=False)
     longest_wait: float = field(default=0.0, init=False)
     """Seconds from a tick within which a healthy instrument has been read, or has failed."""
     _told: str = field(default="", init=False)
@@ -83,8 +89,7 @@ class Follower:
         self.doubts = Doubts(self.station, name, provable=provable)
         self._patience = Patience(self.period)
         self._proofs = Proofs(self.station, self.instrument, self.doubts)
-        for channel in driver.channels:
-            self._series[channel.name] = Series(self.station.name, name, channel.name, channel.quantity, channel.unit)
+        self._made = Readings(self.station, self.instrument, self.grid, self.simulated)
 
     @property
     def state(self) -> str:
@@ -113,11 +118,13 @@ class Follower:
                 await self._ask_continuously()
         finally:
             self.expected_by = self.station.clock.monotonic() + self.longest_wait
-            self.grid.end(self.ending)
             try:
+                self.grid.end(self.ending)
+                self.proving_last = self.stopping
                 if self.stopping and (error := await self._proofs.prove_last()) is not None:
                     self._tell_failure(error)
             finally:
+                self.proving_last = False
                 if not self.left_alone:
                     self._tell_accounts()
                 self.asking = False
@@ -132,14 +139,24 @@ class Follower:
 
     def leave_alone(self) -> None:
         """Do the same where it cannot be ended: whatever it does later is not stored, and not counted again."""
-        self.end_in_pause()
-        self.account.close_for_good(self.ending)
-        self.left_alone = True
+        try:
+            if self._missing:
+                self.account.failed(sorted(self._missing), self.ending)
+            if self._tick is not None:
+                self.grid.leave(self._tick)
+            self.end_in_pause()
+        finally:
+            self.left_alone = True
+            self.station = self.doubts.station = self._proofs.station = self.station.silenced()
+            self.account.close_for_good(self.ending)
 
     def _tell_accounts(self) -> None:
-        if self.stopping:
-            self.doubts.end()
-        self.account.close(self.ending)
+        try:
+            if self.stopping:
+                self._proofs.catch_up()
+                self.doubts.end()
+        finally:
+            self.account.close(self.ending)
 
     # -- when
 
@@ -157,6 +174,7 @@ class Follower:
 
     async def _take_and_tell(self, tick: float) -> float:
         """Read at this tick, and count the ticks that pass meanwhile; gives the next one."""
+        self._tick = tick
         try:
             self.asking = True
             pause = await self._take()
@@ -165,6 +183,7 @@ class Follower:
             if pause:
                 await self._pause(pause)
         finally:
+            self._tick = None
             tick = self.grid.leave(tick)
         return tick
 
@@ -194,7 +213,7 @@ class Follower:
 
     async def _take(self) -> float:
         """Ask every poll once; gives the seconds to pause beyond the next tick."""
-        missing = set(range(len(self.instrument.driver.polls)))
+        missing = self._missing = set(range(len(self.instrument.driver.polls)))
         unreadable: list[int] = []
         taken = 0
         try:
@@ -220,6 +239,7 @@ class Follower:
         finally:
             if missing:  # ended in the middle
                 self.account.failed(sorted(missing), self.ending)
+                missing.clear()
         if not taken:
             return self._patience.none_read()
         self._told = ""
@@ -266,38 +286,14 @@ class Follower:
     def _keep(self, number: int, poll: Poll[Any], answer: Answer) -> None:
         if self.left_alone:
             return
-        station, instrument = self.station, self.instrument
         self._patience.read(number)
         self.account.read(number)
-        instant = answer.answered if poll.stamp == "answer" else (answer.asked + answer.answered) / 2
-        true = self.grid.utc(instant)
-        rtt = (answer.answered - answer.asked) * 1000
-        serial = instrument.serial or ""
-        simulated = self.simulated or serial.startswith("SIM")
-        clock_state = "unsynchronised" if station.synchronised is False else ""
-        readings = []
-        for channel, sample in zip(poll.channels, answer.samples, strict=True):
-            series = self._series[channel.name]
-            at = self.last_at = station.stamp(series, true)
-            held = at != true
-            readings.append(
-                Reading(
-                    series,
-                    at,
-                    sample.value,
-                    sample.status,
-                    answer.text,
-                    rtt,
-                    instrument.identified,
-                    simulated,
-                    "held" if held else clock_state,
-                    true if held else None,
-                    serial,
-                )
-            )
+        readings = self._made.of(poll, answer)
+        for reading, sample in zip(readings, answer.samples, strict=True):
             shown = None if sample.value is None else sample.unit is not None
-            self.doubts.stored(channel.name, at, answer.proofs, unit_shown=shown)
-        self.readings += station.keep_answer(readings)
+            self.doubts.stored(reading.series.channel, reading.at, answer.proofs, unit_shown=shown)
+            self.last_at = reading.at
+        self.readings += self.station.keep_answer(readings)
 
     def _failed(self, numbers: Sequence[int], error: InstrumentError) -> None:
         """Tell why these polls could not be taken, and count them."""

@@ -40,8 +40,7 @@ class Doubts:
 
     def stored(self, channel: str, at: int, proofs: int, *, unit_shown: bool | None) -> None:
         """Note a stored reading, asked after so many proofs; `unit_shown` is None where there is no value."""
-        if proofs != self._proofs:  # one more proof since
-            self.proved(proofs)
+        self.proved_by(proofs)
         self._unproven[channel] = (self._unproven.get(channel, (at, at))[0], at)
         if unit_shown:
             self._unshown.pop(channel, None)
@@ -71,6 +70,11 @@ class Doubts:
         self._proofs = proofs
         self._questioned = False
         self._unproven.clear()
+
+    def proved_by(self, proofs: int) -> None:
+        """Note the good proofs of which nobody has told: so many were good by now."""
+        if proofs != self._proofs:
+            self.proved(proofs)
 
     @property
     def open(self) -> bool:

@@ -65,6 +65,7 @@ class Grid:
             since = tick + asleep - self.resume_from
             passed = math.floor((since + min(STEP, self.period / 2)) / self.period)
             cause = "the machine was suspended" if suspended else why
+            self.resume_from = tick + asleep  # before it is told, which may fail: it is counted by then
             self.account.passed(passed, self.utc(tick) - round(since * NANOSECONDS), cause)
         self._asleep, self._asleep_known = asleep, True
         return tick
@@ -83,9 +84,10 @@ class Grid:
     def leave(self, tick: float) -> float:
         """Count the ticks that passed while `tick` was served; gives the next one."""
         passed = self.passed(tick)
-        self.account.passed(passed, self.utc(tick + self.period) if passed else 0)
+        since = self.utc(tick + self.period) if passed else 0
         tick += (passed + 1) * self.period
         self.resume_from = tick + self._asleep
+        self.account.passed(passed, since)
         return tick
 
     def follow(self, tick: float) -> float:
@@ -133,8 +135,9 @@ class Grid:
         late = min(self.until, now) - self.resume_from
         if late > 0:
             passed = math.floor(late / self.period) + 1
-            self.account.passed(passed, self.clock.utc_ns() - round((now - self.resume_from) * NANOSECONDS), why)
+            since = self.clock.utc_ns() - round((now - self.resume_from) * NANOSECONDS)
             self.resume_from += passed * self.period
+            self.account.passed(passed, since, why)
 
     def asleep_before(self) -> float:
         """Give the seconds of suspension before a question: by the last look at the tick, for the first one of it."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from daq.host.parts import Failures
     from daq.station.acquisition import Follower
+    from daq.station.doubts import Doubts
 
 STUCK = 8.0
 """Seconds after which a follower that was told to end, and does not, makes the watchdog start the station again."""
@@ -30,6 +31,8 @@ class Kept:
     since_tick: bool = False
     """Whether that instant is a tick, and not just any instant."""
     follower: Follower | None = None
+    doubts_before: Doubts | None = None
+    """Those of the follower before, where this one has not been made yet."""
     ended: bool = False
     """It is in the config no more, or the station stops: nothing is started again."""
     trouble: str = ""
@@ -99,10 +102,15 @@ class Kept:
         return self.follower.last_at if self.follower is not None else None
 
     @property
+    def doubts(self) -> Doubts | None:
+        """Give what the next follower of this instrument has to go on with."""
+        return self.follower.doubts if self.follower is not None else self.doubts_before
+
+    @property
     def resume_from(self) -> float | None:
         """Give the monotonic instant of the first tick that is not accounted for; None where that is unknown."""
-        if self.follower is None:
-            return self.since
+        if self.follower is None or self.follower.left_alone:  # one that was left alone may still move its grid
+            return self.since if self.since_tick else None
         return self.follower.grid.resume_from if self.follower.period else None  # else no tick was due
 
     @property

@@ -44,6 +44,7 @@ class Missed:
         self._slow_since = self._slow_until = 0
         self._reported = station.clock.monotonic()
         self._closed = False
+        self._untold: list[tuple[EventKind, str, int, int, int]] = []
 
     @property
     def failing(self) -> bool:
@@ -79,7 +80,7 @@ class Missed:
             self._tell_slow_in_time()
             return
         if cause:
-            self._tell_slow(EventKind.MISSED, "passed while an answer was awaited")
+            self._put_slow(EventKind.MISSED, "passed while an answer was awaited")
         self._slow_until = self._station.clock.utc_ns()
         for poll in range(self._polls):
             gap = next((one for one in self._gaps if poll in one.polls), None)
@@ -102,8 +103,10 @@ class Missed:
 
     def close_for_good(self, how: str) -> None:
         """Tell everything that is still open, and count nothing any more: others account for what comes later."""
-        self.close(how)
-        self._closed = True
+        try:
+            self.close(how)
+        finally:
+            self._closed = True
 
     def _tell_slow_in_time(self) -> None:
         if self._slow and self._station.clock.monotonic() - self._reported >= REPORT:
@@ -126,12 +129,18 @@ class Missed:
         self._tell(EventKind.GAP, text, gap.since, self._station.clock.utc_ns(), gap.missed)
         self._gaps.remove(gap)  # only now: what could not be told is told later
 
+    def _put_slow(self, kind: EventKind, cause: str) -> None:
+        if self._slow:
+            text = f"{self._slow} polls not taken: {cause}"
+            self._untold.append((kind, text, self._slow_since, self._slow_until, self._slow))
+            self._slow = self._slow_since = 0
+
     def _tell_slow(self, kind: EventKind, cause: str) -> None:
-        if not self._slow:
-            return
-        self._tell(kind, f"{self._slow} polls not taken: {cause}", self._slow_since, self._slow_until, self._slow)
-        self._slow = self._slow_since = 0
-        self._reported = self._station.clock.monotonic()
+        self._put_slow(kind, cause)
+        while self._untold:
+            self._tell(*self._untold[0])
+            del self._untold[0]  # only now: what could not be told is told later
+            self._reported = self._station.clock.monotonic()
 
     def _tell(self, kind: EventKind, text: str, since: int, until: int, missed: int) -> None:
         until = max(since, until)  # the wall clock may have been set back meanwhile

@@ -33,9 +33,10 @@ class Proofs:
 
     def begin(self) -> None:
         """Doubt what a proof was to prove that ended in an error of the program: it was neither good nor failed."""
+        self.catch_up()
         if self.instrument.proving:
-            self.instrument.proving = False
             self.doubts.raise_for(IDENTITY, "the proof that was due ended in an error of the program")
+            self.instrument.proving = False  # only now: a doubt that could not be recorded is recorded later
 
     async def connect(self) -> None:
         """Connect, and say who answers."""
@@ -64,11 +65,17 @@ class Proofs:
         self.notice_other_serial()
         self.doubts.proved(self.instrument.proofs)
 
+    def catch_up(self) -> None:
+        """Note a good proof before a question that then got no answer: what was stored before it is proven."""
+        self.notice_other_serial()
+        self.doubts.proved_by(self.instrument.proofs)
+
     async def prove_last(self) -> InstrumentError | None:
         """Prove what was stored last before the reading ends: another one may be on this wire next; gives a failure.
 
         An error of the program is raised: it belongs to the keeper of the follower.
         """
+        self.catch_up()
         if not self.doubts.open:
             return None
         proof = asyncio.ensure_future(self.prove() if self.instrument.connected else self.connect())

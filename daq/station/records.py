@@ -34,6 +34,15 @@ class Queue(Protocol):
         """Take a record and give its number; SpoolFull where it takes none but urgent ones."""
 
 
+class Nowhere:
+    """A queue that keeps nothing."""
+
+    def put(self, record: Record, *, urgent: bool = False) -> int:
+        """Forget the record."""
+        del record, urgent
+        return 0
+
+
 @dataclass(slots=True)
 class Refusal:
     """A time in which the queue takes nothing: since when (UTC ns), why, and what it refused."""
@@ -157,6 +166,10 @@ class Station:
         taken = self.keep(Event(self.name, kind, text, stamp, instrument, until, missed, raw))
         if not taken and self._refusal is not None and kind in _TELLS_MISSED:
             self._refusal.polls += missed  # the event that ends the refusal tells them
+
+    def silenced(self) -> Station:
+        """Give one that keeps nothing, for who was left alone."""
+        return Station(self.name, Nowhere(), self.clock)
 
     def notice_synchronisation(self) -> None:
         """Ask whether the wall clock follows a time server, and record an event when that has changed."""

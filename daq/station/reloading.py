@@ -55,6 +55,7 @@ class Reloading:
         self._path = path
         self._turn = asyncio.Lock()
         self._changing: asyncio.Task[Any] | None = None
+        self._stopping = False
 
     async def asked(self, _: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the config file again and apply it; Denied says why nothing was changed."""
@@ -75,12 +76,15 @@ class Reloading:
 
     async def give_up(self) -> None:
         """End a change that is under way: what it has ended is followed again, and ends with the others."""
+        self._stopping = True
         if (task := self._changing) is not None:
             task.cancel()
             await wait(self._service.station.clock, [task], GIVE_UP_WITHIN)
 
     async def _apply(self, new: StationConfig) -> list[str]:
         service, old = self._service, self._service.config
+        if self._stopping:
+            raise Denied("the station stops: nothing was changed")
         if fixed := [key for key, one, other in _fixed(old, new) if one != other]:
             keys = ", ".join(fixed)
             raise ConfigError([f"{self._path}: {keys}: another value needs a restart: systemctl restart daq"])

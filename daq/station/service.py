@@ -85,10 +85,7 @@ class StationService:
             self.follow(name)
 
     def follow(self, name: str, before: Kept | None = None, *, same: bool = False) -> None:
-        """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended.
-
-        `same`: the one before was to be the same instrument, at the same place.
-        """
+        """Follow an instrument; it accounts for the time since `before` ended, `same`: which was to be this one."""
         table = self.config.instruments[name]
 
         def make() -> Follower:
@@ -98,11 +95,13 @@ class StationService:
             except Exception:  # told by the keeper of the follower
                 self._start_once(f"the link of {name}", lambda: self.give_back(name, instrument.link))
                 raise
-            if same and before is not None and before.follower is not None:
-                follower.doubts.take_over(before.follower.doubts)
+            if doubts is not None:
+                follower.doubts.take_over(doubts)
             return follower
 
-        self.supervisor.add_made(name, make, table.period, resume_from=before.resume_from if before else None)
+        doubts = before.doubts if same and before is not None else None
+        since, polls = (before.resume_from, before.polls) if before is not None else (None, 1)
+        self.supervisor.add_made(name, make, table.period, resume_from=since, polls=polls, doubts=doubts)
 
     async def give_back(self, name: str, link: Link[Any]) -> None:
         """Let another instrument have the wire of this one; a link that does not close costs the others nothing."""
@@ -155,8 +154,8 @@ class StationService:
         notify.stopping()
         self.monitor.state = "draining"
         self.supervisor.begin_no_more()
-        await self.reloading.give_up()
         reading.cancel()
+        await self.reloading.give_up()
         await asyncio.wait([reading])
         await self.parts["the record of the stop"].once(self._record_stop)
 
@@ -232,8 +231,10 @@ class StationService:
         async with self._republishing:  # a reload and the watchdog may ask at once: there is one publisher
             if self._publishing is not None:
                 self._publishing.cancel()
-                await wait(self.clock, [self._publishing], STUCK)
-                self._publishing = self._start("publisher", self._publish)
+                try:
+                    await wait(self.clock, [self._publishing], STUCK)
+                finally:  # also where who asked for it is cancelled meanwhile: there is always a publisher
+                    self._publishing = self._start("publisher", self._publish)
 
     def take_over_spool(self, table: SpoolTable) -> None:
         """Keep other limits from now on."""
@@ -307,10 +308,12 @@ def _sync_time(folder: Path) -> float:
 
 async def run_station(config: StationConfig, path: Path | None = None) -> None:
     """Run one station until SIGTERM or SIGINT; ConfigError or SpoolError where it cannot start."""
-    wires = Wires()
+    wires, clock = Wires(), SystemClock()
     try:
-        service = StationService(config, SystemClock(), wires, path)
+        service = StationService(config, clock, wires, path)
         async with stop_signals() as stop, reload_signal() as reload:
             await service.run(stop, reload)
     finally:
-        await wires.close()
+        closing = asyncio.ensure_future(Parts(clock)["the links"].once(wires.close))
+        if not await wait(clock, [closing], CLOSE_WITHIN):
+            log.critical("a link cannot be closed, and is left alone")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from daq.host.clock import Clock
     from daq.station.acquisition import Follower
+    from daq.station.doubts import Doubts
     from daq.station.records import Station
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,14 @@ class Supervisor:
         self.add_made(follower.instrument.name, lambda: follower, follower.period)
 
     def add_made(
-        self, name: str, make: Callable[[], Follower], period: float, *, resume_from: float | None = None
+        self,
+        name: str,
+        make: Callable[[], Follower],
+        period: float,
+        *,
+        resume_from: float | None = None,
+        polls: int = 1,
+        doubts: Doubts | None = None,
     ) -> None:
         """Follow one more instrument, whose follower is made now; where that fails, it is tried again and again.
 
@@ -59,11 +67,15 @@ class Supervisor:
         """
         since = elapsed(self._clock) if resume_from is None else resume_from
         kept = Kept(name, make, period, Failures(name, self._clock), since, since_tick=resume_from is not None)
+        kept.doubts_before = doubts
         self.followers[name] = kept
+        if self._stopped_at < math.inf:  # a reload was under way when the station stopped: nobody is asked any more
+            kept.ended, kept.trouble = True, THE_STOP
+            if kept.since_tick:
+                self._guarded(kept, lambda: self._account_end_of_unmade(kept, polls))
+            return
         self._make(kept)
-        if self._stopped_at < math.inf:  # a reload was under way when the station stopped
-            self._end_unfollowed(kept, THE_STOP)
-        elif self._running:
+        if self._running:
             self._start(kept)
 
     async def run(self) -> None:
@@ -188,8 +200,14 @@ class Supervisor:
         tick = first_tick(self._clock, kept.period)
         due = tick + self._clock.asleep()
         corrected = min(STEP, kept.period / 2) if kept.since_tick else 0.0  # the wall clock may be, by so much
+        if (late := due - self._stopped_at) > 0:  # what comes after the stop is not due
+            later = math.floor(late / kept.period)
+            tick, due = tick - later * kept.period, due - later * kept.period
         passed = math.floor((due - kept.since + corrected) / kept.period)
-        account.passed(passed, utc_ns_at(self._clock, tick - passed * kept.period), kept.trouble)
+        try:
+            account.passed(passed, utc_ns_at(self._clock, tick - passed * kept.period), kept.trouble)
+        except Exception as error:  # noqa: BLE001  # counted by then: `account` tells it when it is closed
+            kept.failures.note(error)
         return due
 
     # -- watching all
@@ -233,33 +251,45 @@ class Supervisor:
                 self._end_unfollowed(kept, how)
                 continue
             already, follower.stopping = follower.stopping, True
-            follower.ending, follower.grid.until = how, self._stopped_at
+            follower.ending, follower.grid.until = how, min(self._stopped_at, elapsed(self._clock))
             if not follower.asking and not already:  # else it asks for its last proof
                 kept.running.cancel()
         tasks = [kept.keeper for kept in gone if kept.keeper is not None]
         if tasks:
             await wait(self._clock, tasks, LAST_ANSWER)
             for kept in gone:
-                if kept.running is not None:
+                if kept.running is not None and not (kept.follower is not None and kept.follower.proving_last):
                     kept.running.cancel()
             await wait(self._clock, tasks, LAST_ANSWER)
         for kept in gone:
-            if kept.running is not None and not kept.running.done() and kept.follower is not None:
-                log.critical("%s: cannot be ended, and is left alone", kept.name)
-                self._guarded(kept, kept.follower.leave_alone)
+            self._close_accounts(kept)
+
+    def _close_accounts(self, kept: Kept) -> None:
+        """Tell what is left to tell of one that has ended, or cannot be ended."""
+        if kept.running is None or (follower := kept.follower) is None:
+            return
+        if kept.running.done():  # it may have been told to stop after it had told what it knew, or never have begun
+            self._guarded(kept, follower.end_in_pause)
+        elif not follower.left_alone:
+            log.critical("%s: cannot be ended, and is left alone", kept.name)
+            self._guarded(kept, follower.leave_alone)
+            since = follower.grid.resume_from
+            kept.since, kept.since_tick = (elapsed(self._clock), False) if since is None else (since, True)
 
     def _end_unfollowed(self, kept: Kept, how: str) -> None:
         """Tell what is untold of an instrument that ends while nobody follows it."""
         kept.ended = True
         if (follower := kept.follower) is not None:
-            follower.ending, follower.grid.until = how, self._stopped_at
+            follower.ending, follower.grid.until = how, min(self._stopped_at, elapsed(self._clock))
             self._guarded(kept, follower.end_in_pause)
         elif kept.trouble:
             self._guarded(kept, lambda: self._account_end_of_unmade(kept))
 
-    def _account_end_of_unmade(self, kept: Kept) -> None:
-        since = self._account_unmade(kept, Missed(self._station, kept.name, 1))
+    def _account_end_of_unmade(self, kept: Kept, polls: int = 1) -> None:
+        account = Missed(self._station, kept.name, polls)
+        since = self._account_unmade(kept, account)
         kept.since, kept.since_tick = (elapsed(self._clock), False) if since is None else (since, True)
+        account.close(THE_STOP)
 
     def _guarded(self, kept: Kept, end: Callable[[], None]) -> None:
         """Let one end; where that fails it costs no other one its end."""

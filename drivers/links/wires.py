@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import time
@@ -114,8 +115,10 @@ class Wires:
 
     async def close(self) -> None:
         """Close every link that was made."""
-        for link in self._links:
-            await link.close()
+        ends = await asyncio.gather(*(link.close() for link in self._links), return_exceptions=True)
+        for error in ends:
+            if isinstance(error, BaseException):
+                raise error
 
     def _visa_link(self, where: Visa, driver: Driver[Any], backend: str, connect_timeout: float) -> VisaLink:
         key = where.name.upper()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daq.host.clock import elapsed
-from daq.road.reading import EventKind
+from daq.road.reading import Doubt, EventKind
 from daq.station.acquisition import Follower
+from daq.station.control import Denied
 from daq.station.records import Station
 from daq.station.supervision import Supervisor
 from drivers.balances.mt_sics import mt_sics
@@ -21,7 +22,7 @@ from tests.jumping_clock import JumpingClock
 from tests.unit.drivers.answered import value
 from tests.unit.station.test_keeping_followers import counted, failing, told
 from tests.unit.station.test_service import config, station
-from tests.unit.station.test_service_story import ends
+from tests.unit.station.test_service_story import Connections, ends
 from tests.unit.station.test_supervision import Hanging, follower, supervisor, wire_of
 
 if TYPE_CHECKING:
@@ -406,3 +407,88 @@ async def test_after_a_failed_proof_an_event_says_who_answers() -> None:
     assert not left[0]
     await stopped(lab.clock, lab.task)
     assert len(lab.records.events(EventKind.CONNECT)) == 2
+
+
+@pytest.mark.parametrize("how", ["stop", "remove"])
+async def test_what_a_proof_has_proven_is_not_doubted_where_no_value_followed_it(how: str) -> None:
+    """At a tick the proof is good, and the value does not come; the end comes before the next proof."""
+    lab, mute = Lab(period=10.0), False
+
+    def answer(command: bytes) -> bytes:
+        if mute and command == b"SI\r\n":
+            return silent(command)
+        if mute and proofs:
+            return silent(command)
+        proofs.append(command)
+        return balance(command)
+
+    proofs: list[bytes] = []
+    lab.wire.answer = answer
+    await lab.clock.run_for(25.0)
+    proofs.clear()
+    mute = True
+    await lab.clock.run_for(10.0)
+    assert proofs, "it has proved itself, and then gave no value"
+    if how == "remove":
+        await lab.clock.finish(asyncio.create_task(lab.made.remove(["b"])))
+    await stopped(lab.clock, lab.task)
+    assert not lab.records.doubts
+
+
+async def test_a_reload_that_waits_while_the_station_stops_is_denied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with station(tmp_path, monkeypatch, "a", "b") as lab:
+        await lab.clock.run_for(3.0)
+        monkeypatch.setattr(lab.service, "give_back", lambda *_: asyncio.Event().wait())
+        first = asyncio.ensure_future(lab.service.reloading.apply(config(tmp_path, "b", "a")))
+        second = asyncio.ensure_future(lab.service.reloading.apply(config(tmp_path, "a", "c")))
+        await lab.clock.run_for(3.0)
+    assert first.cancelled()
+    assert isinstance(second.exception(), Denied)
+    assert not lab.events(EventKind.RELOAD)
+
+
+async def test_a_publisher_is_begun_also_where_who_asked_for_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = Connections(monkeypatch)
+    async with station(tmp_path, monkeypatch, "a") as lab:
+        await lab.clock.run_for(1.0)
+        asking = asyncio.ensure_future(lab.service.restart_publishing())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await lab.clock.run_for(1.0)
+        assert asking.cancelled()
+        assert connections.open == 1
+
+
+async def test_a_doubt_that_cannot_be_recorded_is_recorded_later() -> None:
+    class Fails(Records):
+        left = 0
+
+        def put(self, record: Record, *, urgent: bool = False) -> int:
+            if self.left and isinstance(record, Doubt):
+                self.left -= 1
+                raise OSError("the disk fails once")
+            return super().put(record, urgent=urgent)
+
+    clock, records = JumpingClock(), Fails()
+    made = Station("lab", records, clock)
+    wire = Hanging(clock, balance)
+    kept = Supervisor(made, [Follower(made, Instrument("b", mt_sics(), wire, "B1", clock.monotonic), 1.0)])
+    task = asyncio.create_task(kept.run())
+    await clock.run_for(3.0)
+
+    def mistaken(command: bytes) -> bytes:
+        if command == b"I4\r\n":
+            raise RuntimeError("a mistake")
+        return balance(command)
+
+    records.left, wire.answer = 1, mistaken
+    await clock.run_for(8.0)
+    wire.answer = balance
+    await clock.run_for(60.0)
+    assert not records.left
+    await stopped(clock, task)
+    assert any("error of the program" in one.text for one in records.doubts)
