@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daq.host.clock import elapsed
-from daq.road.reading import Doubt, EventKind
+from daq.road.reading import Doubt, EventKind, Reading
 from daq.station.acquisition import Follower
 from daq.station.control import Denied
 from daq.station.records import Station
@@ -26,6 +26,7 @@ from tests.unit.station.test_service_story import Connections, ends
 from tests.unit.station.test_supervision import Hanging, follower, supervisor, wire_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from daq.road.reading import Record
@@ -46,6 +47,20 @@ def silent(_: bytes) -> bytes:
 async def stopped(clock: JumpingClock, task: asyncio.Task[Any]) -> None:
     task.cancel()
     await clock.finish(task)
+
+
+class Fails(Records):
+    """A queue that fails, as no queue should, at the next `left` records of a kind."""
+
+    def __init__(self, at: Callable[[Record], bool]) -> None:
+        super().__init__()
+        self.at, self.left = at, 0
+
+    def put(self, record: Record, *, urgent: bool = False) -> int:
+        if self.left and self.at(record):
+            self.left -= 1
+            raise OSError("the disk fails once")
+        return super().put(record, urgent=urgent)
 
 
 class Lab:
@@ -98,16 +113,7 @@ async def test_continuous_reading_between_two_grids_has_missed_nothing(
 
 
 async def test_a_poll_that_could_not_be_kept_is_missed() -> None:
-    class Fails(Records):
-        left = 0
-
-        def put(self, record: Record, *, urgent: bool = False) -> int:
-            if self.left and not urgent and hasattr(record, "status"):
-                self.left -= 1
-                raise UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates not allowed")
-            return super().put(record, urgent=urgent)
-
-    clock, records = JumpingClock(), Fails()
+    clock, records = JumpingClock(), Fails(lambda record: isinstance(record, Reading))
     lab = Station("lab", records, clock)
     made = Supervisor(
         lab, [Follower(lab, Instrument("b", mt_sics(), Wire(clock, balance), "B1", clock.monotonic), 1.0)]
@@ -123,16 +129,7 @@ async def test_a_poll_that_could_not_be_kept_is_missed() -> None:
 
 
 async def test_a_gap_that_cannot_be_told_is_told_later() -> None:
-    class Fails(Records):
-        left = 0
-
-        def put(self, record: Record, *, urgent: bool = False) -> int:
-            if self.left and getattr(record, "kind", None) == EventKind.GAP:
-                self.left -= 1
-                raise OSError("the disk fails once")
-            return super().put(record, urgent=urgent)
-
-    clock, records = JumpingClock(), Fails()
+    clock, records = JumpingClock(), Fails(lambda record: getattr(record, "kind", None) == EventKind.GAP)
     lab = Station("lab", records, clock)
     wire = Wire(clock, balance)
     made = Supervisor(lab, [Follower(lab, Instrument("b", mt_sics(), wire, "B1", clock.monotonic), 1.0)])
@@ -464,16 +461,7 @@ async def test_a_publisher_is_begun_also_where_who_asked_for_it_is_cancelled(
 
 
 async def test_a_doubt_that_cannot_be_recorded_is_recorded_later() -> None:
-    class Fails(Records):
-        left = 0
-
-        def put(self, record: Record, *, urgent: bool = False) -> int:
-            if self.left and isinstance(record, Doubt):
-                self.left -= 1
-                raise OSError("the disk fails once")
-            return super().put(record, urgent=urgent)
-
-    clock, records = JumpingClock(), Fails()
+    clock, records = JumpingClock(), Fails(lambda record: isinstance(record, Doubt))
     made = Station("lab", records, clock)
     wire = Hanging(clock, balance)
     kept = Supervisor(made, [Follower(made, Instrument("b", mt_sics(), wire, "B1", clock.monotonic), 1.0)])
