@@ -195,6 +195,11 @@ class InfluxTable(Table):
         if token is not None and not token.isprintable():
             place = self.token_file or "the token"
             raise ConfigError([f"{place}: a token is one line without control characters; this is another file"])
+        if token is not None and self.user is not None and any(ord(one) > 0xFF for one in token):
+            place = self.token_file or "the password"
+            raise ConfigError(
+                [f"{place}: a password beside a user holds no characters beyond Latin-1, such as the euro"]
+            )
         return token
 
 

@@ -115,7 +115,7 @@ def host_and_port(text: str, default: int) -> tuple[str, int]:
     """Read "host" or "host:port"; an IPv6 address stands in brackets."""
     if "@" in text:
         raise ValueError("a host with a user before it is no host; write those as user and password_file")
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@]+)(?::([0-9]{1,5}))?", text)
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/@]+)(?::([0-9]{1,5}))?", text)
     if match is None or not 0 < int(match[2] or default) < 65536:
         raise ValueError(f'"{text}" is no host; write "host" or "host:port", as in "broker.lab:1883"')
     check_host(match[1].strip("[]"))

@@ -66,6 +66,11 @@ def _run(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
     except* SpoolError as group:
         log.critical("%s", _first(group))
         sys.exit(FAILED)
+    except* (
+        Exception
+    ) as group:  # told by the log, behind the lines that still wait: the interpreter would write between
+        log.critical("daq ends: %s", _first(group), exc_info=_first(group))
+        sys.exit(FAILED)
 
 
 def _first(error: BaseException) -> BaseException:

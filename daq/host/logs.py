@@ -16,10 +16,12 @@ from typing import Literal
 
 Form = Literal["auto", "human", "journal", "json"]
 
-WAITING = 2_000
-"""Lines of a service that wait for their reader at most; more are dropped and counted."""
+WAITING = 32 * 2**20
+"""Characters that wait for their reader at most; what would be more is dropped, and its lines are counted."""
 LAST = 1.0
-"""Seconds that lines which still wait are given at the end."""
+"""Seconds without one written byte after which lines that still wait at the end are given up."""
+LONGEST_END = 5.0
+"""Seconds for which the end waits for them at most, also where they are being written."""
 _STANDARD_ERROR = 2
 
 _PRIORITY = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
@@ -72,9 +74,11 @@ class Unwaited(QueueHandler):
     """
 
     def __init__(self, descriptor: int = _STANDARD_ERROR, waiting: int = WAITING) -> None:
-        self._lines: queue.Queue[str | None] = queue.Queue(waiting)
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         super().__init__(self._lines)
         self._descriptor = descriptor
+        self._all_room = self._room = waiting
+        self._written = 0
         self._encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
         self._dropped = 0
         self._counting = threading.Lock()
@@ -86,43 +90,44 @@ class Unwaited(QueueHandler):
         return self.format(record)
 
     def enqueue(self, record: object) -> None:
-        """Let a line wait; where too many do, it is dropped, and a line in its place says how many were."""
-        dropped = self._taken()
-        try:
-            if dropped:
-                self._lines.put_nowait(self._gap(dropped))
-                dropped = 0
-            self._lines.put_nowait(str(record))
-        except queue.Full:
-            with self._counting:
-                self._dropped += dropped + 1
+        """Let a line wait; where too much does, it is dropped, and a line in its place says how many were."""
+        line = str(record)
+        with self._counting:
+            if len(line) > self._room and self._room < self._all_room:
+                self._dropped += 1
+                return
+            if self._dropped:
+                self._lines.put(self._gap(self._dropped))
+                self._dropped = 0
+            self._room -= len(line)
+            self._lines.put(line)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name that logging gives it
         """Say in a line where a message cannot be written: logging itself would tell it to `sys.stderr`, and wait."""
         self.enqueue(f"{record.pathname}, line {record.lineno}: a log message that cannot be written")
 
     def close(self) -> None:
-        """Let what waits be written, within `LAST`; logging calls this at the end of the process."""
-        end = time.monotonic() + LAST
-        with suppress(queue.Full):
-            self._lines.put(None, timeout=LAST)
-            self._thread.join(max(0.0, end - time.monotonic()))
+        """Let what waits be written, while its reader reads; logging calls this at the end of the process."""
+        self._lines.put(None)
+        end, before = time.monotonic() + LONGEST_END, -1
+        while self._thread.is_alive() and before != self._written and time.monotonic() < end:
+            before = self._written
+            self._thread.join(LAST)
         super().close()
 
-    def _taken(self) -> int:
-        """Give how many lines were dropped since this was asked last."""
-        with self._counting:
-            dropped, self._dropped = self._dropped, 0
-        return dropped
-
     def _gap(self, dropped: int) -> str:
-        words = f"{dropped} log lines are missing here: nobody read standard error"
+        words = f"{dropped} log lines are missing here: the reader of standard error did not keep up"
         return self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None))
 
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not None:
+            with self._counting:
+                self._room = min(self._all_room, self._room + len(line))  # gaps took no room
             self._write(line)
-            if self._lines.empty() and (dropped := self._taken()):
+            with self._counting:
+                dropped = self._dropped if self._lines.empty() else 0
+                self._dropped -= dropped
+            if dropped:
                 self._write(self._gap(dropped))
 
     def _write(self, line: str) -> None:
@@ -130,7 +135,9 @@ class Unwaited(QueueHandler):
         with suppress(OSError):  # the reader has gone: there is nobody to tell
             while left:
                 try:
-                    left = left[os.write(self._descriptor, left) :]
+                    written = os.write(self._descriptor, left)
+                    self._written += written
+                    left = left[written:]
                 except BlockingIOError:  # another process has made this pipe or terminal one that does not block
                     select.select([], [self._descriptor], [])
 

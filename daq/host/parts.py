@@ -100,8 +100,16 @@ class Part:
 
     def __init__(self, name: str, clock: Clock, longest_pause: float = 10.0) -> None:
         self.failures = Failures(name, clock, longest_pause)
-        self.failing = False
         self._clock = clock
+        self._failed = False
+        self._begun: float | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether it failed the last time, and does not run since for longer than the pause after that."""
+        if self._begun is not None and self._clock.monotonic() - self._begun > self.failures.pause:
+            return False
+        return self._failed
 
     async def keep(self, work: Callable[[], Awaitable[None]]) -> None:
         """Let `work` run until it returns; where it fails, begin it again after a pause."""
@@ -110,6 +118,7 @@ class Part:
 
     async def once(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Let `work` run once; gives whether it failed."""
+        self._begun = self._clock.monotonic()
         try:
             await work()
         except asyncio.CancelledError as error:
@@ -121,9 +130,11 @@ class Part:
         except BaseException as error:  # noqa: BLE001  # the one keeper of this part: told, counted, shown in the status
             self.failures.note(error)
         else:
-            self.failing = False
+            self._failed = False
             return False
-        self.failing = True
+        finally:
+            self._begun = None
+        self._failed = True
         return True
 
     def guarded(self, call: Callable[P, T], instead: T) -> Callable[P, T]:
@@ -134,9 +145,9 @@ class Part:
                 result = call(*args, **kwargs)
             except Exception as error:  # noqa: BLE001  # as above
                 self.failures.note(error)
-                self.failing = True
+                self._failed = True
                 return instead
-            self.failing = False
+            self._failed = False
             return result
 
         return guard

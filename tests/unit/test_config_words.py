@@ -137,8 +137,19 @@ def test_token_that_no_header_can_carry(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\[influxdb\] token_file: .*token: a token is one line") as caught:
         check_files(path, load(path, BridgeConfig))
     assert "abc" not in str(caught.value)
-    token.write_text("abc=\n")
+    token.write_text("abc=€\n")
     check_files(path, load(path, BridgeConfig))
+    path.write_text(f'{BRIDGE}token_file = "{token}"\nuser = "daq"\n')
+    with pytest.raises(ConfigError, match="beside a user holds no characters beyond Latin-1") as caught:
+        check_files(path, load(path, BridgeConfig))
+    assert "abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["[fe80::1%eth0]:1883", "[fe80::1%2]", "[::1]:1883", "broker.lab."])
+def test_brokers_that_may_be(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "bridge.toml"
+    path.write_text(f'[broker]\nhosts = ["{host}"]\n')
+    assert load(path, BridgeConfig).broker.hosts == [host]
 
 
 FILES = {

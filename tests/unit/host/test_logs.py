@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from daq.host.logs import Human, Journal, Json, Unwaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_lines_are_those_of_the_formatter(pipe: tuple[int, int], form: logging.F
 def test_what_nobody_reads_is_counted_and_told(pipe: tuple[int, int], more: int) -> None:
     reader, writer = pipe
     filled = fill(writer)
-    handler = Unwaited(writer, waiting=3)
+    handler = Unwaited(writer, waiting=20)  # three of the lines that follow
     handler.handle(record("the one that is being written"))
     while not handler._lines.empty():
         time.sleep(0.001)
@@ -75,9 +77,40 @@ def test_what_nobody_reads_is_counted_and_told(pipe: tuple[int, int], more: int)
     for _ in range(more):
         handler.handle(record("the next one"))
     handler.close()
-    gap = "7 log lines are missing here: nobody read standard error"
+    gap = "7 log lines are missing here: the reader of standard error did not keep up"
     lines = (said + (os.read(reader, 10_000) if said.count(b"\n") < 5 + more else b"")).decode().splitlines()
     assert lines == ["the one that is being written", "line 0", "line 1", "line 2", gap, *["the next one"] * more]
+
+
+def test_a_burst_is_written_whole_where_somebody_reads(tmp_path: Path) -> None:
+    """A batch may reject 5,000 records in one turn of the loop, with a line for each."""
+    with (tmp_path / "log").open("wb") as file:
+        handler = Unwaited(file.fileno())
+        for number in range(20_000):
+            handler.handle(record(f"record {number} is rejected"))
+        handler.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines == [f"record {number} is rejected" for number in range(20_000)]
+
+
+def test_end_waits_while_somebody_reads(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    handler = Unwaited(writer)
+    for number in range(4_000):
+        handler.handle(record(f"{number} " + "." * 50))
+
+    read = bytearray()
+
+    def slowly() -> None:
+        while not read.endswith(b"\n") or b"\n3999 " not in read:
+            read.extend(os.read(reader, 16_384))
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    handler.close()
+    thread.join(10.0)
+    assert read.count(b"\n") == 4_000
 
 
 def test_end_waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

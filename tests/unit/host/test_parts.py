@@ -185,3 +185,24 @@ def test_status_names_parts_in_which_something_went_wrong() -> None:
     assert "IndexError: pop from empty list" in str(said["a"]["last_error"])
     parts["a"].guarded(lambda: 1, None)()
     assert parts.status()["a"]["state"] == "working"
+
+
+async def test_part_that_was_begun_again_and_runs_is_working() -> None:
+    clock, left = JumpingClock(), [1]
+    part = Part("road", clock)
+
+    async def work() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError("once")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(part.keep(work))
+    await clock.run_for(0.5)
+    assert part.failing
+    await clock.run_for(1.0)
+    assert part.failing, "it runs for less than it paused"
+    await clock.run_for(2.0)
+    assert (part.failing, part.failures.count) == (False, 1)
+    task.cancel()
+    await clock.finish(task)
