@@ -31,6 +31,8 @@ class Kept:
     since_tick: bool = False
     """Whether that instant is a tick, and not just any instant."""
     follower: Follower | None = None
+    polls_before: int = 1
+    """Questions at each tick of the follower before, where this one has not been made yet."""
     doubts_before: Doubts | None = None
     """Those of the follower before, where this one has not been made yet."""
     ended: bool = False
@@ -84,7 +86,7 @@ class Kept:
     @property
     def polls(self) -> int:
         """Questions at each tick."""
-        return len(self.follower.instrument.driver.polls) if self.follower is not None else 1
+        return len(self.follower.instrument.driver.polls) if self.follower is not None else self.polls_before
 
     @property
     def missed(self) -> int:

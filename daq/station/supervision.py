@@ -67,12 +67,12 @@ class Supervisor:
         """
         since = elapsed(self._clock) if resume_from is None else resume_from
         kept = Kept(name, make, period, Failures(name, self._clock), since, since_tick=resume_from is not None)
-        kept.doubts_before = doubts
+        kept.doubts_before, kept.polls_before = doubts, polls
         self.followers[name] = kept
         if self._stopped_at < math.inf:  # a reload was under way when the station stopped: nobody is asked any more
             kept.ended, kept.trouble = True, THE_STOP
             if kept.since_tick:
-                self._guarded(kept, lambda: self._account_end_of_unmade(kept, polls))
+                self._guarded(kept, lambda: self._account_end_of_unmade(kept))
             return
         self._make(kept)
         if self._running:
@@ -285,8 +285,8 @@ class Supervisor:
         elif kept.trouble:
             self._guarded(kept, lambda: self._account_end_of_unmade(kept))
 
-    def _account_end_of_unmade(self, kept: Kept, polls: int = 1) -> None:
-        account = Missed(self._station, kept.name, polls)
+    def _account_end_of_unmade(self, kept: Kept) -> None:
+        account = Missed(self._station, kept.name, kept.polls)
         since = self._account_unmade(kept, account)
         kept.since, kept.since_tick = (elapsed(self._clock), False) if since is None else (since, True)
         account.close(THE_STOP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -109,6 +110,10 @@ class ModbusUnit:
         self._overheard = 0
         self._unanswered = 0
         """Control questions in a row that nothing has followed, also no answer to another question."""
+        self._one_number = False
+        """It answers the poll and knows no other number: nothing but time can show that no answer will come."""
+        self._refusals = False
+        """Refusals counted as answers to control questions since values came last: nothing shows what they refuse."""
         self._frames: dict[Registers, Frame] = {}
 
     @property
@@ -189,12 +194,16 @@ class ModbusUnit:
             await self.open()
         frame = self._frame(query)
         if self._bus.rtu and self._questions.holds(frame.form, time.monotonic()):
-            if self._unanswered >= UNANSWERED and self._questions.outlived(frame.form, time.monotonic()):
-                self._questions.clear()  # it does not answer other numbers: nothing but time can show anything
-                self._unanswered = 0
+            outlived = self._questions.outlived(frame.form, time.monotonic())
+            if outlived and not self._one_number and self._unanswered >= UNANSWERED:
+                await self._find_out(query, frame)
+            if outlived and self._one_number:
+                self._questions.clear()
             else:
                 await self._control(query)
-        return await self._asked(query, frame)
+        answer = await self._asked(query, frame)
+        self._refusals = False
+        return answer
 
     async def close(self) -> None:
         """Release the bus; it closes when no unit uses it any more."""
@@ -220,6 +229,7 @@ class ModbusUnit:
             except Refused as refusal:
                 if not refusal.of_the_unit:
                     raise
+                self._refusals = True
                 # Nothing in it shows which question it refuses. If it was the one before, which went out so long ago,
                 # the answer to this one comes within the same time.
                 now = time.monotonic()
@@ -236,6 +246,22 @@ class ModbusUnit:
         raise Silent(
             f"{self._bus.wire.name}: answers to earlier questions still come (unit {self._unit}){self.lateness}"
         )
+
+    async def _find_out(self, poll: Registers, frame: Frame) -> None:
+        """Find out whether a unit that answers no control question is off, or knows the poll alone.
+
+        Its answer to the poll is no value: it may be that to an earlier one. But it is there, and if it then answers no
+        other number, it never will.
+        """
+        await self._asked(poll, frame)
+        self._questions.add(frame.form, self._place.sent)
+        for _ in range(CONTROLS):
+            with contextlib.suppress(Silent):
+                await self._control(poll)
+                return
+            if self._unanswered < UNANSWERED:
+                return
+        self._one_number = True
 
     def _control_question(self, poll: Registers, used: set[int]) -> Registers | None:
         now = time.monotonic()
@@ -256,7 +282,8 @@ class ModbusUnit:
         except Refused as refusal:
             # In time: nothing of it can come late, unless this was the refusal of an earlier question, or a gateway's
             # own word, behind which the unit's answer may still come.
-            answered = refusal.of_the_unit and not (self._bus.rtu and questions.any(time.monotonic()))
+            may_be_older = self._bus.rtu and (self._refusals or questions.any(time.monotonic()))
+            answered = refusal.of_the_unit and not may_be_older
             raise self._with_name(refusal, within) from None
         except InstrumentError as error:
             raise self._with_name(error, within) from None

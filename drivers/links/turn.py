@@ -50,10 +50,10 @@ class Turn:
     """The right to use a wire: one at a time has it, in the order in which they asked.
 
     While any user answers, those of whom that is not known come after it, and then the failing ones. What fails uses
-    about `SHARE` of the time, and what has failed only once since it answered as much again: it pays for no other one.
-    When a share has been left to the others for long, it is used before them all the same, or a busy wire would never
-    find out that somebody answers again. Among the failing ones, one that has failed only once comes first, but before
-    it one that has waited for long. Time that nobody else could have used is owed to nobody.
+    about `SHARE` of the time, and what has failed only once since it answered as much again: it pays for none that
+    never answers. When a share has been left to the others for long, it is used before them all the same, or a busy
+    wire would never find out that somebody answers again. Among the failing ones, one that has failed only once comes
+    first, but before it one that has waited for long. Time that nobody else could have used is owed to nobody.
     """
 
     def __init__(self) -> None:

@@ -133,7 +133,6 @@ class Life:
         self.polls = {name: dice.choice([1, 2, 3]) for name in self.names}
         self.periods = {name: dice.choice(self.PERIODS) for name in self.names}
         self.unmakeable: set[str] = set()
-        self.was_unmakeable: set[str] = set()
         self.wires: dict[str, Unruly] = {}
         self.all_wires: list[Unruly] = []
         self.parts = Parts(self.clock)
@@ -200,7 +199,6 @@ class Life:
             self.wires[name].closing = dice.choice(["well", "slow", "hangs", "raises"])
         elif what == "unmakeable":
             self.unmakeable ^= {name}
-            self.was_unmakeable.add(name)
         elif "reload" in what:
             before = self.reloading._service.config.instruments
             tables: Any = {
@@ -231,7 +229,7 @@ class Life:
         return wrong
 
     def _accounts_of(self, name: str, began: int, stopped_at: int) -> list[str]:
-        """Compare readings and told polls with the ticks that were due; what is never made has one poll a tick."""
+        """Compare readings and told polls with the ticks that were due."""
         taken = [one for one in self.records.readings if one.series.instrument == name]
         told = sum(
             one.missed for one in self.records if isinstance(one, Event) and one.kind in TOLD and one.instrument == name
@@ -241,8 +239,6 @@ class Life:
             if one.at <= channels.get(one.series.channel, 0):
                 return [f"{name}: a stamp that does not rise"]
             channels[one.series.channel] = one.at
-        if name in self.was_unmakeable and self.polls[name] > 1:
-            return []
         period, polls = round(self.periods[name] * SECOND), self.polls[name]
         due = (stopped_at // period - began // period) * polls
         more = polls if self.periods[name] > 0.3 else 2 * polls  # what is under way at the stop is still taken

@@ -131,6 +131,67 @@ async def test_a_gateway_that_gives_up_does_not_speak_for_the_unit(bench: Bench,
         assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
 
 
+@pytest.mark.parametrize("bench", ["modbus rtu over tcp"], indirect=True)
+@pytest.mark.parametrize("answers", [1, 2])
+@pytest.mark.parametrize("from_poll", [1, 4])
+async def test_a_unit_that_refuses_other_numbers_and_is_some_answers_behind_gives_no_value(
+    bench: Bench, answers: int, from_poll: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusals of two control questions are those of the questions before, and prove nothing."""
+    monkeypatch.setattr("drivers.links.open_questions._SHORTEST_LIFE", 0.05)
+    waiting: list[bytes] = []
+    polls = 0
+
+    async def behind(mouth: Mouth) -> None:
+        nonlocal polls
+        polls += mouth.request[5] == 2
+        waiting.append(only_two_registers(mouth))
+        if polls < from_poll or len(waiting) > answers:
+            mouth.write(waiting.pop(0))
+
+    bench.peer.script = behind
+    link: Any = bench.link(settle=0.02)
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        await asyncio.sleep(0.1)
+        try:
+            value = int.from_bytes(await link.ask(Registers(0, 2, timeout=0.05)), "big")
+        except InstrumentError:
+            continue
+        assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
+
+
+@pytest.mark.parametrize("bench", ["modbus rtu over tcp"], indirect=True)
+@pytest.mark.parametrize("comes", range(6, 22, 3))
+async def test_a_unit_that_is_off_is_not_taken_for_one_that_knows_no_other_number(
+    bench: Bench, comes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway holds the answer to the first question until another one; the unit comes on after so many."""
+    monkeypatch.setattr("drivers.links.open_questions._SHORTEST_LIFE", 0.05)
+    waiting: list[bytes] = []
+    asked = 0
+
+    async def off_for_long(mouth: Mouth) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1 or asked > comes:
+            body = mouth.request[:2] + bytes((2 * mouth.request[5],))
+            body += (struct.pack(">I", now_ms()) * 63)[: 2 * mouth.request[5]]
+            waiting.append(body + crc(body))
+        if asked > comes and len(waiting) > 1:
+            mouth.write(waiting.pop(0))
+
+    bench.peer.script = off_for_long
+    link: Any = bench.link(settle=0.01)
+    while asked < comes + 12:
+        await asyncio.sleep(0.06)
+        try:
+            value = int.from_bytes(await link.ask(Registers(0, 2, timeout=0.03)), "big")
+        except InstrumentError:
+            continue
+        assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
+
+
 @pytest.mark.parametrize("bench", ["modbus tcp", "modbus rtu over tcp"], indirect=True)
 async def test_a_unit_that_refuses_in_time_owes_a_neighbour_that_is_back_nothing(bench: Bench) -> None:
     deaf = True
