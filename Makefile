@@ -5,7 +5,7 @@
 .SILENT:
 SHELL := /bin/bash
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 CACHE := $(or $(DAQ_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daq)
 PYTHON := .venv/bin/python
 

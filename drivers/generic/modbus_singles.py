@@ -11,15 +11,15 @@ from functools import partial
 from typing import Annotated, Literal
 
 from annotated_types import Interval, Len, Predicate
-from pydantic import Strict
 
 from drivers import decode
 from drivers.driver import Channel, Driver, Poll, Registers, SerialLine
+from drivers.options import Number
 
 Address = Annotated[int, Interval(ge=0, le=65535)]
 Count = Annotated[int, Interval(ge=1, le=62)]
 Word = Annotated[str, Len(1, 40), Predicate(str.isascii), Predicate(str.isprintable)]
-Code = Annotated[float, Strict(), Interval(ge=-3.4028235e38, le=3.4028235e38)]
+Code = Annotated[Number, Interval(ge=-3.4028235e38, le=3.4028235e38)]
 
 
 def modbus_singles(
