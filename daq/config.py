@@ -192,14 +192,11 @@ class InfluxTable(Table):
     def token(self) -> str | None:
         """Give the token or password from its file, the systemd credential or the environment."""
         token = secret(self.token_file, "influxdb-token", "DAQ_INFLUXDB_TOKEN")
+        place = self.token_file or "the token"
         if token is not None and not token.isprintable():
-            place = self.token_file or "the token"
             raise ConfigError([f"{place}: a token is one line without control characters; this is another file"])
         if token is not None and self.user is not None and any(ord(one) > 0xFF for one in token):
-            place = self.token_file or "the password"
-            raise ConfigError(
-                [f"{place}: a password beside a user holds no characters beyond Latin-1, such as the euro"]
-            )
+            raise ConfigError([f"{place}: beside a user it holds no characters beyond Latin-1, such as the euro"])
         return token
 
 
@@ -295,10 +292,7 @@ T = TypeVar("T", bound=Table)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; ConfigError where it is none.
-
-    A byte order mark, as editors of Windows write it, is no mistake.
-    """
+    """Read a TOML file; ConfigError where it is none. A byte order mark, as on Windows, is no mistake."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:

@@ -110,10 +110,8 @@ class ModbusUnit:
         self._overheard = 0
         self._unanswered = 0
         """Control questions in a row that nothing has followed, also no answer to another question."""
-        self._one_number = False
-        """It answers the poll and knows no other number: nothing but time can show that no answer will come."""
-        self._refusals = False
-        """Refusals counted as answers to control questions since values came last: nothing shows what they refuse."""
+        self._one_number = False  # it answers the poll and knows no other number: nothing but time can show anything
+        self._refusals = False  # some counted as answers to control questions since values came last
         self._frames: dict[Registers, Frame] = {}
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from drivers.driver import Text
 from drivers.errors import Lost, Silent, Unreadable
@@ -15,6 +15,7 @@ from drivers.links.pause import wait_until
 from drivers.links.turn import Turn
 
 if TYPE_CHECKING:
+    from drivers.links.ear import Ear
     from drivers.links.place import Place
 
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
@@ -27,16 +28,6 @@ TALK_GAP = 2.0
 """Seconds at most between two lines of an instrument that goes on talking."""
 _TALKS_FOR = 1.0
 _TALKS_OFTEN = 3
-
-
-class Ear(Protocol):
-    """Hears what comes although no question waits for it."""
-
-    def hear(self, data: bytes) -> int:
-        """Take bytes; gives how many of them are to be counted as unasked for all links of the wire."""
-
-    def forget(self) -> int:
-        """Forget what was heard and is incomplete, as a new question goes out; gives bytes as `hear` does."""
 
 
 class Wire:

@@ -140,7 +140,7 @@ def test_token_that_no_header_can_carry(tmp_path: Path) -> None:
     token.write_text("abc=€\n")
     check_files(path, load(path, BridgeConfig))
     path.write_text(f'{BRIDGE}token_file = "{token}"\nuser = "daq"\n')
-    with pytest.raises(ConfigError, match="beside a user holds no characters beyond Latin-1") as caught:
+    with pytest.raises(ConfigError, match="beside a user it holds no characters beyond Latin-1") as caught:
         check_files(path, load(path, BridgeConfig))
     assert "abc" not in str(caught.value)
 
