@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +18,22 @@ STUCK = 8.0
 """Seconds after which a follower that was told to end, and does not, makes the watchdog start the station again."""
 
 
+@dataclass(frozen=True)
+class Left:
+    """What one who followed an instrument has left to the next: the first tick that nobody has accounted for.
+
+    `resume_from` is in seconds of `host.clock.elapsed`, None where no tick was due; `polls` are the questions at each
+    tick, `doubts` those with which it goes on, None where the next one may be another instrument.
+    """
+
+    resume_from: float | None = None
+    polls: int = 1
+    doubts: Doubts | None = None
+
+
+NOTHING_LEFT = Left()
+
+
 @dataclass(eq=False)
 class Kept:
     """One instrument of the config and what its keeper knows of it; `make` gives its follower, and may fail."""
@@ -27,14 +43,10 @@ class Kept:
     period: float
     failures: Failures
     since: float
-    """Instant (monotonic and suspended seconds together) from which nobody has accounted for its ticks."""
-    since_tick: bool = False
-    """Whether that instant is a tick, and not just any instant."""
+    """Instant (`host.clock.elapsed`) from which it is to be followed."""
+    left: Left = NOTHING_LEFT
+    """What the one before has left, as long as its own follower has not been made."""
     follower: Follower | None = None
-    polls_before: int = 1
-    """Questions at each tick of the follower before, where this one has not been made yet."""
-    doubts_before: Doubts | None = None
-    """Those of the follower before, where this one has not been made yet."""
     ended: bool = False
     """It is in the config no more, or the station stops: nothing is started again."""
     trouble: str = ""
@@ -86,7 +98,7 @@ class Kept:
     @property
     def polls(self) -> int:
         """Questions at each tick."""
-        return len(self.follower.instrument.driver.polls) if self.follower is not None else self.polls_before
+        return len(self.follower.instrument.driver.polls) if self.follower is not None else self.left.polls
 
     @property
     def missed(self) -> int:
@@ -104,16 +116,23 @@ class Kept:
         return self.follower.last_at if self.follower is not None else None
 
     @property
-    def doubts(self) -> Doubts | None:
-        """Give what the next follower of this instrument has to go on with."""
-        return self.follower.doubts if self.follower is not None else self.doubts_before
+    def unaccounted(self) -> float:
+        """Instant (`host.clock.elapsed`) from which nobody has accounted for its ticks."""
+        return self.since if self.left.resume_from is None else self.left.resume_from
 
-    @property
-    def resume_from(self) -> float | None:
-        """Give the monotonic instant of the first tick that is not accounted for; None where that is unknown."""
-        if self.follower is None or self.follower.left_alone:  # one that was left alone may still move its grid
-            return self.since if self.since_tick else None
-        return self.follower.grid.resume_from if self.follower.period else None  # else no tick was due
+    def account_up_to(self, tick: float | None, now: float) -> None:
+        """Note that all before this tick is told; where there is none, all before `now`."""
+        self.since, self.left = now, replace(self.left, resume_from=tick)
+
+    def hand_on(self, *, same: bool) -> Left:
+        """Give what is left to the next one; `same`: it is to be the same instrument, at the same place."""
+        follower = self.follower
+        resume_from, doubts = self.left.resume_from, self.left.doubts
+        if follower is not None:
+            doubts = follower.doubts
+            if not follower.left_alone:  # else it may still move its grid
+                resume_from = follower.grid.resume_from if follower.period else None
+        return Left(resume_from, self.polls, doubts if same else None)
 
     @property
     def stuck(self) -> float:

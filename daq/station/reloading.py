@@ -12,8 +12,10 @@ from daq.host.threads import in_thread
 from daq.road.reading import EventKind
 from daq.station.control import Denied
 from daq.station.installation import load_station
+from daq.station.kept import NOTHING_LEFT, Left
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from daq.config import InstrumentTable, SpoolTable, StationConfig
@@ -34,8 +36,8 @@ class Service(Protocol):
     station: Station
     supervisor: Supervisor
 
-    def follow(self, name: str, before: Kept | None = None, *, same: bool = False) -> None:
-        """Follow an instrument of the config; it accounts for the time since `before`, the one it replaces, ended."""
+    def follow(self, name: str, left: Left = NOTHING_LEFT) -> None:
+        """Follow an instrument of the config; `left` is what the one has left that it replaces."""
 
     async def give_back(self, name: str, link: Link[Any]) -> None:
         """Let another instrument have the wire of this one."""
@@ -92,26 +94,14 @@ class Reloading:
         removed = [name for name in followed if name not in new.instruments]
         changed = [n for n, table in new.instruments.items() if n in followed and table != old.instruments.get(n)]
         added = [name for name in new.instruments if name not in followed]
-        self._changing = asyncio.current_task()
-        removing = asyncio.ensure_future(service.supervisor.remove([*removed, *changed]))
-        try:
-            gone = {kept.name: kept for kept in await asyncio.shield(removing)}
-            for kept in gone.values():
-                if kept.follower is not None:
-                    await service.give_back(kept.name, kept.follower.instrument.link)
-        except BaseException:  # also where the station stops now: nothing was changed, and all are followed again
-            await asyncio.wait([removing])
-            ended = [] if removing.cancelled() or removing.exception() else removing.result()
-            before = {kept.name: kept for kept in ended}
-            for name in (*removed, *changed):
-                service.follow(name, before=before.get(name), same=True)
-            raise
-        finally:
-            self._changing = None
+        gone = await self._end([*removed, *changed])
         service.config = old.model_copy(update={"instruments": new.instruments})
-        for name in (*changed, *added):
-            same = name in changed and _at(old.instruments[name]) == _at(new.instruments[name])
-            service.follow(name, before=gone.get(name), same=same)
+        for name in changed:
+            before = old.instruments.get(name)
+            same = before is not None and _at(before) == _at(new.instruments[name])
+            service.follow(name, gone[name].hand_on(same=same) if name in gone else NOTHING_LEFT)
+        for name in added:
+            service.follow(name)
         changes = [f"{name} removed" for name in removed]
         changes += [f"{name} changed" for name in changed] + [f"{name} added" for name in added]
         if new.spool != old.spool:
@@ -124,6 +114,27 @@ class Reloading:
         service.config = new
         service.station.event(EventKind.RELOAD, ", ".join(changes) or "nothing has changed")
         return changes
+
+    async def _end(self, names: Sequence[str]) -> dict[str, Kept]:
+        """End these and give their wires back; where that fails, or is given up, nothing was changed: all go on."""
+        service = self._service
+        self._changing = asyncio.current_task()
+        removing = asyncio.ensure_future(service.supervisor.remove(names))
+        try:
+            gone = await asyncio.shield(removing)
+            for kept in gone:
+                if kept.follower is not None:
+                    await service.give_back(kept.name, kept.follower.instrument.link)
+        except BaseException:  # also where the station stops now
+            await asyncio.wait([removing])
+            ended = [] if removing.cancelled() or removing.exception() else removing.result()
+            left = {kept.name: kept.hand_on(same=True) for kept in ended}
+            for name in names:
+                service.follow(name, left.get(name, NOTHING_LEFT))
+            raise
+        finally:
+            self._changing = None
+        return {kept.name: kept for kept in gone}
 
 
 def _at(table: InstrumentTable) -> tuple[object, ...]:

@@ -22,6 +22,7 @@ from daq.station.announcements import Announcements
 from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
 from daq.station.installation import instrument_of
+from daq.station.kept import NOTHING_LEFT, Left
 from daq.station.publisher import Publisher
 from daq.station.questions import Questions
 from daq.station.records import Station
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from daq.config import SpoolTable, StationConfig
     from daq.host.clock import Clock
-    from daq.station.kept import Kept
     from drivers.instrument import Link
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,8 @@ class StationService:
         for name in config.instruments:
             self.follow(name)
 
-    def follow(self, name: str, before: Kept | None = None, *, same: bool = False) -> None:
-        """Follow an instrument; it accounts for the time since `before` ended, `same`: which was to be this one."""
+    def follow(self, name: str, left: Left = NOTHING_LEFT) -> None:
+        """Follow an instrument of the config; `left` is what the one has left that it replaces."""
         table = self.config.instruments[name]
 
         def make() -> Follower:
@@ -95,13 +95,9 @@ class StationService:
             except Exception:  # told by the keeper of the follower
                 self._start_once(f"the link of {name}", lambda: self.give_back(name, instrument.link))
                 raise
-            if doubts is not None:
-                follower.doubts.take_over(doubts)
             return follower
 
-        doubts = before.doubts if same and before is not None else None
-        since, polls = (before.resume_from, before.polls) if before is not None else (None, 1)
-        self.supervisor.add_made(name, make, table.period, resume_from=since, polls=polls, doubts=doubts)
+        self.supervisor.add_made(name, make, table.period, left)
 
     async def give_back(self, name: str, link: Link[Any]) -> None:
         """Let another instrument have the wire of this one; a link that does not close costs the others nothing."""

@@ -11,7 +11,7 @@ from daq.host.clock import STEP, elapsed, first_tick, utc_ns_at, wait
 from daq.host.parts import Failures, Part, in_words
 from daq.road.reading import EventKind
 from daq.station.clock_watch import watch_clock
-from daq.station.kept import Kept
+from daq.station.kept import NOTHING_LEFT, Kept, Left
 from daq.station.missed import Missed
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from daq.host.clock import Clock
     from daq.station.acquisition import Follower
-    from daq.station.doubts import Doubts
     from daq.station.records import Station
 
 log = logging.getLogger(__name__)
@@ -51,27 +50,16 @@ class Supervisor:
         """Follow one more instrument."""
         self.add_made(follower.instrument.name, lambda: follower, follower.period)
 
-    def add_made(
-        self,
-        name: str,
-        make: Callable[[], Follower],
-        period: float,
-        *,
-        resume_from: float | None = None,
-        polls: int = 1,
-        doubts: Doubts | None = None,
-    ) -> None:
+    def add_made(self, name: str, make: Callable[[], Follower], period: float, left: Left = NOTHING_LEFT) -> None:
         """Follow one more instrument, whose follower is made now; where that fails, it is tried again and again.
 
-        `resume_from` is the first tick that nobody has accounted for, where another follower was there before.
+        `left` is what another one has left that was there before.
         """
-        since = elapsed(self._clock) if resume_from is None else resume_from
-        kept = Kept(name, make, period, Failures(name, self._clock), since, since_tick=resume_from is not None)
-        kept.doubts_before, kept.polls_before = doubts, polls
+        kept = Kept(name, make, period, Failures(name, self._clock), elapsed(self._clock), left)
         self.followers[name] = kept
         if self._stopped_at < math.inf:  # a reload was under way when the station stopped: nobody is asked any more
             kept.ended, kept.trouble = True, THE_STOP
-            if kept.since_tick:
+            if left.resume_from is not None:
                 self._guarded(kept, lambda: self._account_end_of_unmade(kept))
             return
         self._make(kept)
@@ -133,8 +121,10 @@ class Supervisor:
             follower = kept.make()
             if kept.trouble:
                 follower.grid.resume_from = self._account_unmade(kept, follower.account)
-            elif kept.since_tick and kept.period:
-                follower.grid.resume_from = kept.since
+            elif kept.period:
+                follower.grid.resume_from = kept.left.resume_from
+            if kept.left.doubts is not None:
+                follower.doubts.take_over(kept.left.doubts)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # the keeper of this instrument: told, counted, tried again
@@ -199,11 +189,12 @@ class Supervisor:
             return None
         tick = first_tick(self._clock, kept.period)
         due = tick + self._clock.asleep()
-        corrected = min(STEP, kept.period / 2) if kept.since_tick else 0.0  # the wall clock may be, by so much
+        tick_before = kept.left.resume_from is not None
+        corrected = min(STEP, kept.period / 2) if tick_before else 0.0  # the wall clock may be, by so much
         if (late := due - self._stopped_at) > 0:  # what comes after the stop is not due
             later = math.floor(late / kept.period)
             tick, due = tick - later * kept.period, due - later * kept.period
-        passed = math.floor((due - kept.since + corrected) / kept.period)
+        passed = math.floor((due - kept.unaccounted + corrected) / kept.period)
         try:
             account.passed(passed, utc_ns_at(self._clock, tick - passed * kept.period), kept.trouble)
         except Exception as error:  # noqa: BLE001  # counted by then: `account` tells it when it is closed
@@ -273,8 +264,7 @@ class Supervisor:
         elif not follower.left_alone:
             log.critical("%s: cannot be ended, and is left alone", kept.name)
             self._guarded(kept, follower.leave_alone)
-            since = follower.grid.resume_from
-            kept.since, kept.since_tick = (elapsed(self._clock), False) if since is None else (since, True)
+            kept.account_up_to(follower.grid.resume_from, elapsed(self._clock))
 
     def _end_unfollowed(self, kept: Kept, how: str) -> None:
         """Tell what is untold of an instrument that ends while nobody follows it."""
@@ -287,8 +277,7 @@ class Supervisor:
 
     def _account_end_of_unmade(self, kept: Kept) -> None:
         account = Missed(self._station, kept.name, kept.polls)
-        since = self._account_unmade(kept, account)
-        kept.since, kept.since_tick = (elapsed(self._clock), False) if since is None else (since, True)
+        kept.account_up_to(self._account_unmade(kept, account), elapsed(self._clock))
         account.close(THE_STOP)
 
     def _guarded(self, kept: Kept, end: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from daq.road.reading import Event, EventKind
 from daq.station.acquisition import Follower
+from daq.station.kept import Left
 from daq.station.records import Station
 from daq.station.supervision import Supervisor
 from drivers.errors import Silent
@@ -60,7 +61,7 @@ async def test_every_tick_before_it_could_be_made_is_told_once(failures: int, pe
             one.period = one.grid.period = period
             return one
 
-        made.add_made("late", failing(failures, make), period, resume_from=begin)
+        made.add_made("late", failing(failures, make), period, Left(begin))
         await clock.run_for(30.0)
         due = 30.0 / period + (10 if replaces else 0)
         assert abs(counted(records, "late") - due) <= 1
@@ -85,7 +86,7 @@ async def test_tick_from_which_it_accounts_is_counted(away: float) -> None:
         tick = clock.monotonic() - 4.3 + away  # the clock shows a whole second 0.7 s after the start
 
         make = failing(3, lambda: follower(made, clock, Wire(clock, balance), "late"))
-        made.add_made("late", make, 1.0, resume_from=tick)
+        made.add_made("late", make, 1.0, Left(tick))
         await clock.run_for(10.0)
         assert counted(records, "late") == 5 + 10
         assert abs(told(records, "late")[0].at - (clock.utc_ns() - 14.3 * SECOND)) < 0.001 * SECOND
@@ -141,7 +142,7 @@ async def test_what_is_known_of_one_that_is_not_made() -> None:
         assert await removing == [kept]
         (gap,) = told(records, "none")
         assert abs(gap.missed - 40) <= 1
-        begin = kept.resume_from
+        begin = kept.hand_on(same=False).resume_from
         assert begin is not None
         assert 0 <= clock.monotonic() - begin <= 6.0
         await clock.run_for(60.0)

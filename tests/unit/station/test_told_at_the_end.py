@@ -300,7 +300,7 @@ async def test_one_that_cannot_be_ended_is_accounted_for_once_and_stores_nothing
         await lab.clock.finish(removing)
         (kept,) = removing.result()
         lab.wire = Wire(lab.clock, balance)
-        lab.made.add_made("b", lab.follower, 1.0, resume_from=kept.resume_from)
+        lab.made.add_made("b", lab.follower, 1.0, kept.hand_on(same=False))
         await lab.clock.run_for(10.0)
         old.hangs = False
         await lab.clock.run_for(10.0)
@@ -316,7 +316,7 @@ async def test_ticks_before_one_that_can_never_be_made_are_told() -> None:
     await lab.clock.finish(removing)
     (kept,) = removing.result()
     await lab.clock.run_for(5.0)  # its link takes so long to close
-    lab.made.add_made("b", failing(10**6, lab.follower), 1.0, resume_from=kept.resume_from)
+    lab.made.add_made("b", failing(10**6, lab.follower), 1.0, kept.hand_on(same=False))
     await lab.clock.run_for(20.0)
     expected = due(lab.clock)
     await stopped(lab.clock, lab.task)
