@@ -56,12 +56,8 @@ async def test_every_tick_before_it_could_be_made_is_told_once(failures: int, pe
         await clock.run_for(30.0)
         begin = clock.monotonic() - 10 * period if replaces else None
 
-        def make() -> Follower:
-            one = follower(made, clock, Wire(clock, balance), "late")
-            one.period = one.grid.period = period
-            return one
-
-        made.add_made("late", failing(failures, make), period, Left(begin))
+        make = failing(failures, lambda: follower(made, clock, Wire(clock, balance), "late", period))
+        made.add_made("late", make, period, Left(begin))
         await clock.run_for(30.0)
         due = 30.0 / period + (10 if replaces else 0)
         assert abs(counted(records, "late") - due) <= 1

@@ -274,3 +274,31 @@ async def test_sum_of_what_is_told_is_exact_over_failing_reloads(
         missed = sum(one.missed for one in lab.records if isinstance(one, Event) and one.instrument == "a")
         assert abs(lab.readings("a") + missed - (lab.clock.monotonic() - began)) <= 1.5
         assert missed >= 40
+
+
+async def test_a_reload_that_waits_while_the_station_stops_is_denied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with station(tmp_path, monkeypatch, "a", "b") as lab:
+        await lab.clock.run_for(3.0)
+        monkeypatch.setattr(lab.service, "give_back", lambda *_: asyncio.Event().wait())
+        first = asyncio.ensure_future(lab.service.reloading.apply(config(tmp_path, "b", "a")))
+        second = asyncio.ensure_future(lab.service.reloading.apply(config(tmp_path, "a", "c")))
+        await lab.clock.run_for(3.0)
+    assert first.cancelled()
+    assert isinstance(second.exception(), Denied)
+    assert not lab.events(EventKind.RELOAD)
+
+
+async def test_a_publisher_is_begun_also_where_who_asked_for_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = Connections(monkeypatch)
+    async with station(tmp_path, monkeypatch, "a") as lab:
+        await lab.clock.run_for(1.0)
+        asking = asyncio.ensure_future(lab.service.restart_publishing())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await lab.clock.run_for(1.0)
+        assert asking.cancelled()
+        assert connections.open == 1

@@ -47,8 +47,8 @@ class Hanging(Wire):
             raise self.close_raises
 
 
-def follower(made: Supervisor, clock: JumpingClock, wire: Wire, name: str) -> Follower:
-    return Follower(made._station, Instrument(name, mt_sics(), wire, "B1", clock.monotonic), 1.0)
+def follower(made: Supervisor, clock: JumpingClock, wire: Wire, name: str, period: float = 1.0) -> Follower:
+    return Follower(made._station, Instrument(name, mt_sics(), wire, "B1", clock.monotonic), period)
 
 
 def wire_of(made: Supervisor, name: str) -> Hanging:
