@@ -131,7 +131,7 @@ class Kept:
         if follower is not None:
             doubts = follower.doubts
             if not follower.left_alone:  # else it may still move its grid
-                resume_from = follower.grid.resume_from if follower.period else None
+                resume_from = follower.grid.resume_from
         return Left(resume_from, self.polls, doubts if same else None)
 
     @property

@@ -18,8 +18,7 @@ _PATIENCE = 2.0
 _BLAMED_FOR = 120.0
 """Seconds within which a second answer that cannot be read makes its user one that fails."""
 
-_Row: TypeAlias = "deque[tuple[User, asyncio.Future[None], float]]"
-"""Those who wait, each with the instant at which it began to."""
+_Row: TypeAlias = "deque[tuple[User, asyncio.Future[None]]]"
 
 
 class User(Protocol):
@@ -53,7 +52,7 @@ class Turn:
     about `SHARE` of the time, and what has failed only once since it answered as much again: it pays for none that
     never answers. When a share has been left to the others for long, it is used before them all the same, or a busy
     wire would never find out that somebody answers again. Among the failing ones, one that has failed only once comes
-    first, but before it one that has waited for long. Time that nobody else could have used is owed to nobody.
+    first. Time that nobody else could have used is owed to nobody.
     """
 
     def __init__(self) -> None:
@@ -116,16 +115,12 @@ class Turn:
         return self._failing if user.failing else self._unknown
 
     def _others(self) -> _Row:
-        """Give the row of those that come after the answering ones: the best one, or one that has waited for long."""
+        """Give the row of those that come after the answering ones: the best one that does not rest."""
         rows = [row for row in (self._once_failed, self._unknown, self._failing) if row]
-        rows = [row for row in rows if not self._resting(row)] or rows
-        longest = min(rows, key=lambda row: row[0][2], default=self._failing)
-        if longest and time.monotonic() - longest[0][2] > _LONGEST_REST / 2:
-            return longest
-        return next(iter(rows), longest)
+        return next(iter([row for row in rows if not self._resting(row)] or rows), self._failing)
 
     async def _wait(self, user: User, row: _Row) -> None:
-        place = (user, asyncio.get_running_loop().create_future(), time.monotonic())
+        place = (user, asyncio.get_running_loop().create_future())
         if row is not self._first and not self._others():
             self._neglected_since = time.monotonic()
         row.append(place)
@@ -170,7 +165,7 @@ class Turn:
 
     def _hand_on(self) -> None:
         while self._holder is None and (row := self._next_row()) is not None:
-            user, future, _ = row.popleft()
+            user, future = row.popleft()
             if not future.done():  # else it was cancelled, and its task does not know yet
                 self._take(user, row)
                 future.set_result(None)

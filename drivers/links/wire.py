@@ -191,7 +191,7 @@ class Wire:
             place.failing = not refusal.of_the_unit  # else it answered in time, and owes the others nothing
             if refusal.of_the_unit:
                 place.silent_since, place.silences = None, 0
-            self._suspect(connection, quiet, charged=place.failing)
+            self._suspect(connection, quiet)
             raise
         except BaseException:  # lost, unreadable or cancelled: a late answer may still come
             self._suspect(connection, quiet)
@@ -256,12 +256,11 @@ class Wire:
             self.last_stray = time.monotonic()
             self.unasked += len(data) if self.ear is None else self.ear.hear(data)
 
-    def _suspect(self, connection: Connection, quiet: float, *, charged: bool = True) -> None:
+    def _suspect(self, connection: Connection, quiet: float) -> None:
         connection.withdraw()
         self._suspect_from = time.monotonic()
         self._quiet = max(self._quiet, quiet)
-        if charged:
-            self.turn.charge(quiet)
+        self.turn.charge(quiet)
 
     def _count_silence(self, place: Place, connection: Connection, arrivals: int) -> None:
         # While another instrument answers the session is not dead: opening it anew might cost that one a reading. One

@@ -144,6 +144,24 @@ async def test_a_lost_answer_to_a_control_question_is_proven_by_the_next_ones(li
     await link.close()
 
 
+async def test_a_command_without_an_answer_shows_nothing_of_the_questions_before(library: Library) -> None:
+    link = VisaLink(GPIB, SETTLE, backend="@ivi", controls=frozenset({b"*IDN?"}))
+    await link.ask(ask(b"READ?"))
+    link.distrust()
+    for _ in range(2):
+        await link.ask(ask(b"*IDN?"))
+        link.distrust()
+    link.trust()
+    assert link._questions.forms(time.monotonic()) == [b"*IDN?"] * 2
+    await link.ask(Text(b"SYST:REM", b""))
+    link.believe()
+    assert link._questions.forms(time.monotonic()) == [b"*IDN?"] * 2
+    await link.ask(ask(b"READ?"))
+    link.believe()
+    assert link._questions.forms(time.monotonic()) == []
+    await link.close()
+
+
 @pytest.mark.parametrize(("settle", "seconds"), [(1.0, 30.0), (20.0, 80.0)])
 async def test_no_answer_comes_after_a_long_time(
     library: Library, monkeypatch: pytest.MonkeyPatch, settle: float, seconds: float

@@ -186,3 +186,30 @@ async def test_an_answer_that_could_not_be_read_counts_for_the_share_of_its_user
     await asyncio.gather(use(turn, junk, order), use(turn, good, order))
     assert order[4:] == ["good", "junk"]
     assert time.monotonic() - began > 0.3, "it rests until the others had their part"
+
+
+async def test_one_that_loses_a_single_answer_pays_nothing_for_those_that_never_answer() -> None:
+    turn, order, stop = Turn(), list[str](), asyncio.Event()
+
+    async def never(name: str) -> None:
+        user = User(name, failing=True)
+        while not stop.is_set():
+            await fail(turn, user, 0.05)
+
+    async def good() -> None:
+        user = User("good")
+        while not stop.is_set():
+            await use(turn, user, order)
+            await asyncio.sleep(0.001)
+
+    tasks = [asyncio.create_task(never(name)) for name in "abc"] + [asyncio.create_task(good())]
+    once = User("once")
+    await use(turn, once, order)
+    await asyncio.sleep(1.0)  # by now those that never answer owe for seconds
+    await fail(turn, once, 0.01)
+    began = time.monotonic()
+    await use(turn, once, order)
+    waited = time.monotonic() - began
+    stop.set()
+    await asyncio.gather(*tasks)
+    assert waited < 0.2

@@ -238,3 +238,24 @@ async def test_one_whose_end_fails_costs_the_others_nothing() -> None:
         await clock.finish(removing)
         assert len(removing.result()) == 2
         assert sum(one.missed for one in told(records, "two")) >= 4
+
+
+async def test_one_that_comes_back_while_a_reload_waits_takes_no_tick_from_the_next() -> None:
+    """It was left alone; its link takes long to close, and it goes on meanwhile."""
+    lab = Lab()
+    assert isinstance(lab.wire, Hanging)
+    await lab.clock.run_for(6.0)
+    lab.wire.hangs = lab.wire.deaf = True
+    await lab.clock.run_for(2.0)
+    removing = asyncio.create_task(lab.made.remove(["b"]))
+    await lab.clock.finish(removing)
+    (kept,) = removing.result()
+    await lab.clock.run_for(2.0)
+    lab.wire.hangs = lab.wire.deaf = False
+    await lab.clock.run_for(3.0)
+    lab.wire = Wire(lab.clock, balance)
+    lab.made.add_made("b", lab.follower, 1.0, kept.hand_on(same=True))
+    await lab.clock.run_for(5.0)
+    expected = due(lab.clock)
+    await stopped(lab.clock, lab.task)
+    assert counted(lab.records, "b") == expected
