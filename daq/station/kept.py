@@ -126,12 +126,9 @@ class Kept:
 
     def hand_on(self, *, same: bool) -> Left:
         """Give what is left to the next one; `same`: it is to be the same instrument, at the same place."""
-        follower = self.follower
         resume_from, doubts = self.left.resume_from, self.left.doubts
-        if follower is not None:
-            doubts = follower.doubts
-            if not follower.left_alone:  # else it may still move its grid
-                resume_from = follower.grid.resume_from
+        if self.follower is not None:
+            resume_from, doubts = self.follower.grid.resume_from, self.follower.doubts
         return Left(resume_from, self.polls, doubts if same else None)
 
     @property

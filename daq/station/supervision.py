@@ -264,7 +264,6 @@ class Supervisor:
         elif not follower.left_alone:
             log.critical("%s: cannot be ended, and is left alone", kept.name)
             self._guarded(kept, follower.leave_alone)
-            kept.account_up_to(follower.grid.resume_from, elapsed(self._clock))
 
     def _end_unfollowed(self, kept: Kept, how: str) -> None:
         """Tell what is untold of an instrument that ends while nobody follows it."""

@@ -1,4 +1,4 @@
-"""Modbus instruments: one bus for each port or server, one link for each unit on it."""
+"""Modbus instruments: one link for each unit on a bus."""
 
 from __future__ import annotations
 
@@ -10,69 +10,23 @@ from typing import TYPE_CHECKING
 
 from drivers.errors import InstrumentError, Lost, Silent, Unreadable
 from drivers.links.control_counts import ControlCounts
-from drivers.links.modbus_ears import RtuEar, TcpEar
-from drivers.links.modbus_frames import Frame, Refused, RtuFrame, TcpFrame, is_refusal
+from drivers.links.modbus_frames import Frame, Refused, RtuFrame, is_refusal
 from drivers.links.open_questions import OpenQuestions
 from drivers.links.place import SHORT_QUIET, Place
 
 if TYPE_CHECKING:
     from drivers.driver import Registers
+    from drivers.links.modbus_bus import ModbusBus
     from drivers.links.modbus_frames import Form
-    from drivers.links.wire import Wire
 
 CONTROLS = 2
 """Control questions that a unit must answer after a failure, each in time and alone."""
-UNANSWERED = 8
-"""Control questions in a row that nothing has followed, after which time is believed: it knows no other number."""
-_MOST_CONTROLS = 6
+UNANSWERED = 2
+"""Control questions in a row that nothing has followed, after which it is asked whether it knows any other number."""
+_MOST_BEHIND = 8
+"""Answers that a gateway may be behind; so many refusals prove nothing of a unit that owes as many answers."""
+_MOST_CONTROLS = _MOST_BEHIND + 4
 _GARBAGE_GAP = 0.05
-_TURNAROUND = 0.1
-
-
-class ModbusBus:
-    """What the units on one wire share: the wire, the kind of frames, and who has an answer to come."""
-
-    def __init__(self, wire: Wire, *, rtu: bool, echo: bool = False) -> None:
-        self.wire = wire
-        self.rtu = rtu
-        self._echo = echo
-        self._units: dict[int, ModbusUnit] = {}
-        self.answered = 0.0
-        """Monotonic instant at which the last question ended."""
-        wire.ear = RtuEar(self.overheard, self._is_behind) if rtu else TcpEar(self.overheard)
-
-    def frame(self, unit: int, query: Registers) -> Frame:
-        """Prepare one request; ValueError where it asks for no registers or too many."""
-        if self.rtu:
-            return RtuFrame(unit, query, echo=self._echo, overheard=self.overheard, rubbish=self._count_rubbish)
-        return TcpFrame(unit, query, overheard=self.overheard)
-
-    def join(self, link: ModbusUnit, unit: int) -> None:
-        """Let a unit hear of its late answers."""
-        self._units[unit] = link
-
-    def part(self, unit: int, link: ModbusUnit) -> None:
-        """Forget the link of a unit; another link may have the unit by now."""
-        if self._units.get(unit) is link:
-            del self._units[unit]
-
-    def overheard(self, unit: int, form: Form, length: int) -> bool:
-        """Hand a whole frame that no question awaits to its unit; False where it is the answer to no open question."""
-        link = self._units.get(unit)
-        if link is None:
-            self.wire.unasked += length
-            return False
-        return link.overhear(form, length)
-
-    def _is_behind(self, byte: int) -> bool:
-        """Whether a byte that nobody asked for comes from turning the line around behind an answer."""
-        if byte not in {0x00, 0xFF} or byte in self._units or time.monotonic() - self.answered > _TURNAROUND:
-            return False
-        self.wire.rubbish += 1
-        return True
-
-    def _count_rubbish(self, length: int) -> None:
-        self.wire.rubbish += length
 
 
 class ModbusUnit:
@@ -110,7 +64,7 @@ class ModbusUnit:
         self._overheard = 0
         self._unanswered = 0
         """Control questions in a row that nothing has followed, also no answer to another question."""
-        self._one_number = False  # it answers the poll and knows no other number: nothing but time can show anything
+        self._owed = 0  # answers that have not come, as far as frames can be counted: some of them never will
         self._refusals = False  # some counted as answers to control questions since values came last
         self._frames: dict[Registers, Frame] = {}
 
@@ -169,6 +123,7 @@ class ModbusUnit:
         now = time.monotonic()
         self._unasked += length
         self._overheard += 1
+        self._owed = max(0, self._owed - 1)
         if self._questions.recognise(form, now):
             return True
         if self._bus.rtu and is_refusal(form) and (late := self._questions.oldest(now)) is not None:
@@ -193,14 +148,12 @@ class ModbusUnit:
         frame = self._frame(query)
         if self._bus.rtu and self._questions.holds(frame.form, time.monotonic()):
             outlived = self._questions.outlived(frame.form, time.monotonic())
-            if outlived and not self._one_number and self._unanswered >= UNANSWERED:
-                await self._find_out(query, frame)
-            if outlived and self._one_number:
-                self._questions.clear()
+            if outlived and self._unanswered >= UNANSWERED and await self._knows_the_poll_alone(query, frame):
+                self._questions.clear()  # nothing but time can show anything
             else:
                 await self._control(query)
         answer = await self._asked(query, frame)
-        self._refusals = False
+        self._refusals, self._owed = False, 0
         return answer
 
     async def close(self) -> None:
@@ -210,14 +163,14 @@ class ModbusUnit:
 
     async def _control(self, poll: Registers) -> None:
         """Ask for other numbers of registers until none of the answers of before can come any more."""
-        proved = 0
+        proved, needed = 0, CONTROLS
         used = {poll.count}
         for _ in range(_MOST_CONTROLS):
             question = self._control_question(poll, used)
             if question is None:
                 break
             used.add(question.count)
-            overheard = self._overheard
+            overheard, owed = self._overheard, self._owed
             self._counts.note(question, answered=False)
             try:
                 await self._asked(question, self._frame(question))
@@ -229,7 +182,9 @@ class ModbusUnit:
                     raise
                 self._refusals = True
                 # Nothing in it shows which question it refuses. If it was the one before, which went out so long ago,
-                # the answer to this one comes within the same time.
+                # the answer to this one comes within the same time; if it was one of those that are owed for longer,
+                # there are no more of these than that.
+                needed = max(needed, min(owed, _MOST_BEHIND) + 1)
                 now = time.monotonic()
                 self._not_before = now + self._within + self._questions.quiet(now) + _GARBAGE_GAP
                 await self._wait_until_quiet()
@@ -238,28 +193,28 @@ class ModbusUnit:
             self._unanswered = 0
             if self._overheard == overheard:  # alone: no late answer came beside it
                 proved += 1
-            if proved >= CONTROLS:
+            if proved >= needed:
                 self._questions.clear()
                 return
         raise Silent(
             f"{self._bus.wire.name}: answers to earlier questions still come (unit {self._unit}){self.lateness}"
         )
 
-    async def _find_out(self, poll: Registers, frame: Frame) -> None:
-        """Find out whether a unit that answers no control question is off, or knows the poll alone.
+    async def _knows_the_poll_alone(self, poll: Registers, frame: Frame) -> bool:
+        """Find out whether a unit that answers no control question is off, or knows no other number.
 
         Its answer to the poll is no value: it may be that to an earlier one. But it is there, and if it then answers no
-        other number, it never will.
+        other number, it never will. It is asked each time: one that was off may have been taken for such a one.
         """
         await self._asked(poll, frame)
         self._questions.add(frame.form, self._place.sent)
         for _ in range(CONTROLS):
             with contextlib.suppress(Silent):
                 await self._control(poll)
-                return
+                return False
             if self._unanswered < UNANSWERED:
-                return
-        self._one_number = True
+                return False
+        return True
 
     def _control_question(self, poll: Registers, used: set[int]) -> Registers | None:
         now = time.monotonic()
@@ -273,15 +228,16 @@ class ModbusUnit:
         within = self._within = query.timeout
         before = place.sent
         self._last = None
-        answered = False
+        answered = came = False
         try:
             answer = await wire.ask(place, frame.next, frame.measure, within, _GARBAGE_GAP)
-            answered = True
+            answered = came = True
         except Refused as refusal:
             # In time: nothing of it can come late, unless this was the refusal of an earlier question, or a gateway's
             # own word, behind which the unit's answer may still come.
             may_be_older = self._bus.rtu and (self._refusals or questions.any(time.monotonic()))
-            answered = refusal.of_the_unit and not may_be_older
+            came = refusal.of_the_unit
+            answered = came and not may_be_older
             raise self._with_name(refusal, within) from None
         except InstrumentError as error:
             raise self._with_name(error, within) from None
@@ -290,6 +246,7 @@ class ModbusUnit:
             if not answered and place.sent != before:
                 now = time.monotonic()
                 questions.add(frame.form, place.sent)
+                self._owed += not came
                 self._not_before = now + questions.quiet(now)
         self._last = (query, frame.form, place.sent)
         return frame.payload(answer)

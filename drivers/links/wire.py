@@ -188,17 +188,21 @@ class Wire:
             place.silent_since, place.silences = None, 0
             raise
         except Refusal as refusal:
-            place.failing = not refusal.of_the_unit  # else it answered in time, and owes the others nothing
-            if refusal.of_the_unit:
-                place.silent_since, place.silences = None, 0
-            self._suspect(connection, quiet)
+            if refusal.of_the_unit:  # it was its answer, whole and in time: nobody has to wait for anything
+                self._note_answer(place)
+            else:
+                self._suspect(connection, quiet)
             raise
         except BaseException:  # lost, unreadable or cancelled: a late answer may still come
             self._suspect(connection, quiet)
             raise
+        self._note_answer(place)
+        return answer
+
+    @staticmethod
+    def _note_answer(place: Place) -> None:
         place.failing = False
         place.silent_since, place.silences = None, 0
-        return answer
 
     async def _ready(self, place: Place) -> Connection:
         self._listens = False

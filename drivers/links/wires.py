@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from drivers.driver import Driver, Listen, Registers, SerialLine, Text
 from drivers.links.address import RtuTcp, Serial, Tcp, Visa, parse
-from drivers.links.modbus import ModbusBus, ModbusUnit
+from drivers.links.modbus import ModbusUnit
+from drivers.links.modbus_bus import ModbusBus
 from drivers.links.open_questions import OpenQuestions
 from drivers.links.opening import open_serial, open_tcp
 from drivers.links.place import SHORT_QUIET, Place

@@ -134,34 +134,45 @@ async def test_a_gateway_that_gives_up_does_not_speak_for_the_unit(bench: Bench,
         assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
 
 
-@pytest.mark.parametrize("bench", ["modbus rtu over tcp"], indirect=True)
-@pytest.mark.parametrize("answers", [1, 2])
-@pytest.mark.parametrize("from_poll", [1, 4])
-async def test_a_unit_that_refuses_other_numbers_and_is_some_answers_behind_gives_no_value(
-    bench: Bench, answers: int, from_poll: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The refusals of two control questions are those of the questions before, and prove nothing."""
-    monkeypatch.setattr("drivers.links.open_questions._SHORTEST_LIFE", 0.05)
-    waiting: list[bytes] = []
-    polls = 0
+async def behind(bench: Bench, answers: int, from_poll: int) -> list[int]:
+    """Read a unit that refuses other numbers, through a gateway that is so many answers behind from that poll on.
 
-    async def behind(mouth: Mouth) -> None:
+    Gives how much too old each value was, in ms.
+    """
+    waiting: list[bytes] = []
+    polls, wrong = 0, []
+
+    async def script(mouth: Mouth) -> None:
         nonlocal polls
         polls += mouth.request[5] == 2
         waiting.append(only_two_registers(mouth))
         if polls < from_poll or len(waiting) > answers:
             mouth.write(waiting.pop(0))
 
-    bench.peer.script = behind
+    bench.peer.script = script
+    await bench.peer.start_serving()
     link: Any = bench.link(settle=0.02)
-    end = time.monotonic() + 3.0
+    end = time.monotonic() + 8.0
     while time.monotonic() < end:
         await asyncio.sleep(0.1)
-        try:
+        with contextlib.suppress(InstrumentError):
             value = int.from_bytes(await link.ask(Registers(0, 2, timeout=0.05)), "big")
-        except InstrumentError:
-            continue
-        assert value >= round(link.sent * 1000) % 2**31 - 5, "a value from before its question"
+            if (late := round(link.sent * 1000) % 2**31 - value) > 5:
+                wrong.append(late)
+    await bench.wires.close()
+    await bench.peer.stop()
+    assert polls > from_poll
+    return wrong
+
+
+async def test_a_unit_that_refuses_other_numbers_and_is_some_answers_behind_gives_no_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusals of control questions are those of the questions before, and prove nothing."""
+    monkeypatch.setattr("drivers.links.open_questions._SHORTEST_LIFE", 0.05)
+    cases = [(answers, from_poll) for answers in (1, 2, 3, 5, 8) for from_poll in (1, 4)]
+    seen = await asyncio.gather(*(behind(make_bench("modbus rtu over tcp", tmp_path), *case) for case in cases))
+    assert not {case: wrong for case, wrong in zip(cases, seen, strict=True) if wrong}
 
 
 async def switched_on_after(bench: Bench, comes: int) -> list[int]:
@@ -209,11 +220,12 @@ async def test_a_unit_that_is_off_is_not_taken_for_one_that_knows_no_other_numbe
 
 
 @pytest.mark.parametrize("bench", ["modbus tcp", "modbus rtu over tcp"], indirect=True)
-async def test_a_unit_that_refuses_in_time_owes_a_neighbour_that_is_back_nothing(bench: Bench) -> None:
+async def test_units_that_refuse_in_time_keep_the_wire_from_nobody(bench: Bench) -> None:
+    """Neither from a neighbour that answers, nor from one that is back."""
     deaf = True
 
     async def script(mouth: Mouth) -> None:
-        if mouth.unit == 2:
+        if mouth.unit > 3:
             mouth.write(refusal(mouth))
         elif mouth.unit != 3 or not deaf:
             mouth.answer()
@@ -229,12 +241,13 @@ async def test_a_unit_that_refuses_in_time_owes_a_neighbour_that_is_back_nothing
                 read[unit] = read.get(unit, 0) + 1
             await asyncio.sleep(0.05)
 
-    tasks = [asyncio.create_task(follow(unit)) for unit in (1, 2, 3)]
+    tasks = [asyncio.create_task(follow(unit)) for unit in range(1, 8)]
     await asyncio.sleep(3.0)
     assert 3 not in read
     deaf = False
     await asyncio.sleep(3.0)
     for task in tasks:
         task.cancel()
+    assert read[1] > 70, "where each refusal kept the wire for 0.05 s it had 41"
     assert read[3] > 5
-    assert 2 not in read
+    assert set(read) == {1, 2, 3}

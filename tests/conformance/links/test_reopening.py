@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drivers.driver import SerialLine, Text
-from drivers.errors import Lost, Silent
+from drivers.errors import InstrumentError, Lost, Silent
 from drivers.links import Wires
 from drivers.links.opening import open_serial, open_tcp
 from tests.conformance.links.conftest import MODBUS, STREAMS, Bench, driver, make_bench
-from tests.conformance.links.peers import Lines, Mouth, TcpPeer, right
+from tests.conformance.links.peers import Lines, Mouth, TcpPeer, refusal, right
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,6 +277,27 @@ async def test_dead_units_do_not_close_the_wire_of_one_that_answers(bench: Bench
     await bench.read(live, 2)
     assert link_connection(live) is connection
     assert (live.reopened, live.unasked) == (0, 0)
+
+
+@pytest.mark.parametrize("bench", ["modbus tcp", "modbus rtu over tcp"], indirect=True)
+async def test_a_refusal_is_an_answer_of_a_session_that_is_not_dead(bench: Bench) -> None:
+    asked = 0
+
+    async def every_third(mouth: Mouth) -> None:
+        nonlocal asked
+        asked += 1
+        if asked % 3 == 0:
+            mouth.write(refusal(mouth))
+
+    bench.peer.script = every_third
+    link: Any = bench.link(settle=0.01)
+    connections = set()
+    for _ in range(9):
+        with pytest.raises(InstrumentError):
+            await bench.read(link, 1, 0.02)
+        connections.add(link_connection(link))
+        assert link._place.failing is (asked % 3 != 0)
+    assert len(connections) == 1
 
 
 async def test_one_that_answered_before_the_session_died_does_not_keep_it(tmp_path: Path) -> None:

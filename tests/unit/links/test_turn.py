@@ -213,3 +213,39 @@ async def test_one_that_loses_a_single_answer_pays_nothing_for_those_that_never_
     stop.set()
     await asyncio.gather(*tasks)
     assert waited < 0.2
+
+
+async def test_who_rests_keeps_nobody_waiting_that_need_not_rest() -> None:
+    """One that failed once comes before those that never answer, but what it has used is its own debt."""
+    turn, order = Turn(), list[str]()
+    good, once = User("good"), User("once")
+    await use(turn, good, order)
+    await use(turn, once, order)
+    for _ in range(2):  # one failure may follow another at once
+        once.failing = False
+        await use(turn, once, order)
+        await fail(turn, once, 0.05)
+    began = time.monotonic()
+    resting = asyncio.create_task(use(turn, once, order))
+    await asyncio.sleep(0)
+    await use(turn, User("dead", failing=True), order)
+    assert order[-1] == "dead"
+    assert time.monotonic() - began < 0.1
+    await resting
+
+
+async def test_one_that_answers_to_no_use_is_no_longer_one_that_failed_once() -> None:
+    turn, order = Turn(), list[str]()
+    good, junk, other = User("good"), User("junk"), User("other")
+    for user in (good, junk, other):
+        await use(turn, user, order)
+    for seconds in (0.001, 0.1, 0.1, 0.1):
+        junk.failing = False
+        await use(turn, junk, order)
+        junk.failing = True
+        turn.blame(junk, seconds)
+    other.failing = True
+    turn.blame(other, 0.01)
+    began = time.monotonic()
+    await use(turn, other, order)
+    assert time.monotonic() - began < 0.3, "it pays for one lost answer, not for those of the other one"
