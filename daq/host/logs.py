@@ -124,11 +124,15 @@ class Unwaited(QueueHandler):
             with self._counting:
                 self._room = min(self._all_room, self._room + len(line))  # gaps took no room
             self._write(line)
-            with self._counting:
-                dropped = self._dropped if self._lines.empty() else 0
-                self._dropped -= dropped
-            if dropped:
-                self._write(self._gap(dropped))
+            if self._lines.empty():
+                self._tell_dropped()
+        self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._write(self._gap(dropped))
 
     def _write(self, line: str) -> None:
         left = f"{line}\n".encode(self._encoding, "backslashreplace")

@@ -105,11 +105,12 @@ class Part:
         self._begun: float | None = None
 
     @property
-    def failing(self) -> bool:
-        """Whether it failed the last time, and does not run since for longer than the pause after that."""
-        if self._begun is not None and self._clock.monotonic() - self._begun > self.failures.pause:
-            return False
-        return self._failed
+    def state(self) -> str:
+        """Say "working", "failing", or "running again" where an attempt runs for longer than the pause before it."""
+        if not self._failed:
+            return "working"
+        begun = self._clock.monotonic() if self._begun is None else self._begun
+        return "running again" if self._clock.monotonic() - begun > self.failures.pause else "failing"
 
     async def keep(self, work: Callable[[], Awaitable[None]]) -> None:
         """Let `work` run until it returns; where it fails, begin it again after a pause."""
@@ -168,7 +169,7 @@ class Parts:
         """Give the parts in which something went wrong since the start."""
         return {
             name: {
-                "state": "failing" if one.failing else "working",
+                "state": one.state,
                 "failures": one.failures.count,
                 "last_error": one.failures.last,
             }

@@ -104,7 +104,7 @@ async def test_part_that_fails_is_begun_again_after_a_pause(kind: type[BaseExcep
     task = await run(part, clock, work, 100.0)
     assert task.done()
     assert begun == [0, 1, 3, 7, 15, 25], "at most ten seconds apart"
-    assert (part.failing, part.failures.count) == (False, 5)
+    assert (part.state, part.failures.count) == ("working", 5)
 
 
 async def test_part_that_is_told_to_end_ends() -> None:
@@ -139,9 +139,9 @@ async def test_once_says_whether_it_failed() -> None:
 
     assert await part.once(good) is False
     assert await part.once(bad) is True
-    assert part.failing
+    assert part.state == "failing"
     assert await part.once(good) is False
-    assert not part.failing
+    assert part.state == "working"
 
 
 async def test_own_end_is_known() -> None:
@@ -167,10 +167,10 @@ def test_guarded_call_gives_something_else_where_it_fails() -> None:
     assert guarded(2, more=3) == 5
     good = False
     assert guarded(2, more=3) == -1
-    assert (part.failing, part.failures.count) == (True, 1)
+    assert (part.state, part.failures.count) == ("failing", 1)
     good = True
     assert guarded(2, more=3) == 5
-    assert (part.failing, part.failures.count) == (False, 1)
+    assert (part.state, part.failures.count) == ("working", 1)
 
 
 def test_status_names_parts_in_which_something_went_wrong() -> None:
@@ -187,7 +187,7 @@ def test_status_names_parts_in_which_something_went_wrong() -> None:
     assert parts.status()["a"]["state"] == "working"
 
 
-async def test_part_that_was_begun_again_and_runs_is_working() -> None:
+async def test_part_that_was_begun_again_and_runs_is_running_again() -> None:
     clock, left = JumpingClock(), [1]
     part = Part("road", clock)
 
@@ -199,10 +199,10 @@ async def test_part_that_was_begun_again_and_runs_is_working() -> None:
 
     task = asyncio.create_task(part.keep(work))
     await clock.run_for(0.5)
-    assert part.failing
+    assert part.state == "failing"
     await clock.run_for(1.0)
-    assert part.failing, "it runs for less than it paused"
+    assert part.state == "failing", "it runs for less than it paused"
     await clock.run_for(2.0)
-    assert (part.failing, part.failures.count) == (False, 1)
+    assert (part.state, part.failures.count) == ("running again", 1)
     task.cancel()
     await clock.finish(task)
