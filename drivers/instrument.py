@@ -243,11 +243,12 @@ class Instrument(Generic[Q]):
         if identity is None:
             return
         serial = self._believed(identity.decode, await self.link.ask(identity.query))
-        if not identifies(serial):
+        named = identifies(serial)
+        if not named and self.expected_serial is not None:
             raise Unreadable(f"{self.name}: {serial!r} is no serial number: {ANONYMOUS}")
         if serial != self.serial:
             self._shown.clear()
-        self.serial = serial
+        self.serial = serial if named else None
         if self.expected_serial is not None and serial != self.expected_serial:
             await self.link.close()  # the name of the port may lead to the right one by now
             raise Impostor(

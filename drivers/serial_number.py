@@ -18,7 +18,7 @@ _WORD = r"""(?:
 _NOTHING = re.compile(
     rf"""
     {_LABEL}?[0x\W_]*  # the label of a number with nothing behind it, zeros, the X of an empty form, marks
-    | (?:{_LABEL}[\W_]*)? {_WORD} (?:[\W_]+(?:{_WORD}|[0x]+))*
+    | (?:{_LABEL}[\W_]*)? {_WORD} (?:[\W_]+(?:{_WORD}|[0x]+))* [\W_]*
     # Memory that was never written, as a number; "SN-1" and "SN65535" may be real.
     | (?:{_LABEL}[\s:=]+)? (?:-1|65535|4294967295)
     """,

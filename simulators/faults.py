@@ -37,7 +37,7 @@ seed of the lab, so that it is the same in each run.
   1t to 15b: `S S  Error …`); sartorius-sbi `unit`, `stable_only` (yes, no: `ESC P` silent until stable), `autoprint`
   (on, off); scpi-dmm `function` (FRES, VOLT); digiquartz `unit_code` (1, 2, 4); vaisala-ptu `unit` (hPa, inHg), `echo`
   (on, off), `stream` (on, off: RUN), `probe` (connected; lost and "lost, ****.**": such stars for temperature and
-  humidity).
+  humidity), `heating` (off, probe; purge, "purge, cooling" and sensor lock its values).
 - `xoff`: [instant, …], one stray XOFF (0x13) comes from the instrument.
 - `renewed_hz`: it has a new value so often in a second, however often it is asked; the truth says when each value was
   measured (`measured_ns`). 0: at each question.

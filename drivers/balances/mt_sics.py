@@ -46,7 +46,7 @@ def serial(raw: bytes) -> str:
     reply = decode.line(raw)
     if reply == "I4 I":
         raise Unreadable("the balance is busy and does not give its serial number now (I4 I)", raw)
-    found = re.fullmatch(r'I4 A "([^"]+)"', reply)  # an empty number would identify any balance
+    found = re.fullmatch(r'I4 A "([^"]*)"', reply)  # an empty one identifies nothing, which is for `identifies` to say
     if found is None:
         raise Unreadable('no serial number: expected I4 A "…"', raw)
     return found[1]

@@ -1,8 +1,9 @@
 """Vaisala on a serial line: PTB330 (pressure) and PTU300 (pressure, temperature, humidity).
 
 Source: PTB330 user guide p. 71 (FORM; "quantity value or * characters"), 83, 101; PTU300 user guide p. 71 (R, S and
-Esc; stars for a value that there is not) and 102-103 (FORM modifiers and examples: x.y is x digits, the point and y
-digits, U4 four characters); PTB210 user guide p. 13-15 (the sister prints `****.**`).
+Esc; stars for a value that there is not), 102-103 (FORM modifiers and examples: x.y is x digits, the point and y
+digits, U4 four characters; STAT seven characters, `N 0`, `H 159.0`; ERR four flags for P, T, Ta and RH) and 111 (a
+chemical purge locks the output values for about 6 minutes); PTB210 user guide p. 13-15 (the sister prints `****.**`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ THREE = (
 )
 MISSING = r"[ .]*\*[ .*]*"
 """What stands in the place of a value that there is not: how many stars, and whether with a point, no manual says."""
-VALUES = re.compile(rf"P=(.{{12}}|{MISSING}) (.{{4}})(?:T=(.{{11}}|{MISSING}) (.{{3}})RH=(.{{9}}|{MISSING}) (.{{4}}))?")
+VALUES = re.compile(
+    rf"P=(.{{12}}|{MISSING}) (.{{4}})"
+    rf"(?:T=(.{{11}}|{MISSING}) (.{{3}})RH=(.{{9}}|{MISSING}) (.{{4}})([NhHSX]) [ .\d]{{1,6}}([01]{{4}}))?"
+)
+LOCKED = frozenset("HSX")
+"""Purge heating, purge cooling, sensor heating: the values are those of before."""
 RUNNING = "where lines come unasked, it is in RUN mode: the option stop_run = true ends that (command S)"
 
 
@@ -37,7 +43,7 @@ def vaisala_ptu(*, model: Literal["ptb330", "ptu300"] = "ptu300", stop_run: bool
     # Values, units and a checksum: each value is sent with the unit to which the display is set.
     form = b'"P=" 8.3 P " " U4'
     if model == "ptu300":
-        form += b' "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4'
+        form += b' "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4 STAT ERR'
     modules = b"4" if model == "ptb330" else b"2"
     return Driver(
         title="Vaisala PTB330 barometer, PTU300 transmitter (serial)",
@@ -63,7 +69,11 @@ def serial(raw: bytes) -> str:
 
 
 def values(raw: bytes) -> tuple[Sample, ...]:
-    """Read `P=    1013.200 hPa T=     21.300 'C RH=    38.30 %RH ` and, in hex, the sum of its bytes modulo 256."""
+    """Read `P=    1013.200 hPa T=     21.300 'C RH=    38.30 %RH N 0    0000` and the sum of its bytes mod 256, in hex.
+
+    No values are those that are locked (purge, sensor heating), and those that have an error flag. A PTB330 sends the
+    first part alone.
+    """
     reply = decode.line(raw)
     message, checksum = reply[:-2], reply[-2:]
     if checksum != f"{sum(message.encode()) % 256:02X}":
@@ -71,10 +81,12 @@ def values(raw: bytes) -> tuple[Sample, ...]:
     match = VALUES.fullmatch(message)
     if match is None:
         raise Unreadable("no values in the format that was set", raw)
-    pressure, hectopascal, temperature, celsius, humidity, percent = match.groups()
+    pressure, hectopascal, temperature, celsius, humidity, percent, state, errors = match.groups()
     if temperature is None:
         return (_sample(pressure, hectopascal, 3),)
-    return _sample(pressure, hectopascal, 3), _sample(temperature, celsius, 3), _sample(humidity, percent, 2)
+    samples = _sample(pressure, hectopascal, 3), _sample(temperature, celsius, 3), _sample(humidity, percent, 2)
+    wrong = (state in LOCKED or flag == "1" for flag in (errors[0], errors[1], errors[3]))
+    return tuple(Sample.missing(Status.INVALID) if bad else one for one, bad in zip(samples, wrong, strict=True))
 
 
 def _sample(value: str, shown: str, decimals: int) -> Sample:

@@ -63,7 +63,7 @@ def milli_k(
 def serial(raw: bytes) -> str:
     """Read `Isothermal Technology,milliK,21-P2460,4.0.0`, the last line of the list of devices."""
     match decode.line(raw.rpartition(b"\r")[0].rpartition(b"\r")[2] + b"\r", b"\r").split(","):
-        case ["Isothermal Technology", "milliK", number, _] if number.strip():
+        case ["Isothermal Technology", "milliK", number, _]:
             return number.strip()
         case _:
             raise Unreadable("no milliK in the list of devices", raw)

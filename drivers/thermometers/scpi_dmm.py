@@ -61,7 +61,7 @@ def _line(raw: bytes) -> str:
 def serial(raw: bytes) -> str:
     """Read the third field of `Keysight Technologies,34465A,MY59012345,A.02.16-…`."""
     match _line(raw).split(","):
-        case [_, _, number, _] if number.strip():
+        case [_, _, number, _]:
             return number.strip()
         case _:
             raise Unreadable("no identification of four fields", raw)

@@ -1,7 +1,8 @@
 """A Vaisala HMP humidity probe over Modbus: floats, low word first; a missing value is not-a-number.
 
 Source: HMP4 quick guide p. 20; HMP110 user guide p. 78 (test registers) and 87; HMT330 user guide p. 202 (16-bit
-values); HMDW110 user guide p. 82 (test registers); HMP series user guide M212022EN p. 108 (error bits in 0x0203).
+values); HMDW110 user guide p. 82 (test registers); HMP series user guide M212022EN p. 108 (error bits in 0x0203) and
+M212022EN-K, status registers (0x0201: 0 while the output is locked; 0x0207 and 0x0208: states of the values).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NAN = float("nan")
 PLACES = {0x0000: "humidity", 0x0002: "temperature"}
 BROKEN_TEMPERATURE, BROKEN_HUMIDITY = 0x0001, 0x0002
+NOT_AVAILABLE, LOCKED = 0x0001, 0x0020
 TEST = {0x1F00: -12345 & 0xFFFF, 0x1F03: 0x2D31, 0x1F04: 0x3233, 0x1F05: 0x2E34, 0x1F06: 0x3500}
 """Test registers: -12345 and the text "-123.45"; between them stands -123.45, which shows the order of words."""
 
@@ -29,7 +31,8 @@ TEST = {0x1F00: -12345 & 0xFFFF, 0x1F03: 0x2D31, 0x1F04: 0x3233, 0x1F05: 0x2E34,
 class VaisalaHmp:
     """A probe with relative humidity in % and temperature in degrees Celsius.
 
-    With `swapped` a gateway in between exchanges the two words of each single.
+    With `swapped` a gateway in between exchanges the two words of each single. With `locked` it is being purged: its
+    values are those of its start.
     """
 
     units: ClassVar[Mapping[str, str]] = {"humidity": "%", "temperature": "Cel"}
@@ -39,6 +42,7 @@ class VaisalaHmp:
     line: str = "19200 8N2"
     most: int = MOST_REGISTERS
     swapped: bool = False
+    locked: bool = False
 
     @property
     def places(self) -> Mapping[int, str]:
@@ -47,7 +51,7 @@ class VaisalaHmp:
 
     def registers(self, now: float) -> Mapping[int, int]:
         """Give measured values, dew point, state and test values; what it does not measure is not-a-number."""
-        humidity, temperature = self.humidity(now), self.temperature(now)
+        humidity, temperature = self._measured(now)
         dew = _dew_point(humidity, temperature)
         singles = dict.fromkeys(range(0, 0x16, 2), NAN)
         singles |= {0x0000: humidity, 0x0002: temperature, 0x0006: dew, 0x0008: dew, 0x1F01: -123.45}
@@ -56,16 +60,24 @@ class VaisalaHmp:
             table[address], table[address + 1] = (single_high_first if self.swapped else single_low_first)(value)
         errors = BROKEN_HUMIDITY * math.isnan(humidity) | BROKEN_TEMPERATURE * math.isnan(temperature)
         table |= {0x0100: _hundredths(humidity), 0x0101: _hundredths(temperature)}
-        table |= {0x0200: int(not errors), 0x0201: 1, 0x0203: errors, 0x0204: 0}
+        table |= {0x0200: int(not errors), 0x0201: int(not self.locked), 0x0203: errors, 0x0204: 0}
+        for address, value in ((0x0207, humidity), (0x0208, temperature)):
+            table[address] = NOT_AVAILABLE * math.isnan(value) | LOCKED * self.locked
         return table
 
     def values(self, now: float) -> Values:
-        """Give what the registers of humidity and temperature hold."""
+        """Give what the registers of humidity and temperature hold; None where it says that this is no value."""
+        if self.locked:
+            return {"humidity": None, "temperature": None}
         return {"humidity": digits_of(self.humidity(now)), "temperature": digits_of(self.temperature(now))}
 
     def states(self, now: float) -> Mapping[str, str]:
         """Give the state of humidity and temperature where it is not good."""
         return states_of({"humidity": self.humidity(now), "temperature": self.temperature(now)})
+
+    def _measured(self, now: float) -> tuple[float, float]:
+        at = 0.0 if self.locked else now
+        return self.humidity(at), self.temperature(at)
 
 
 def _hundredths(value: float) -> int:
@@ -90,10 +102,12 @@ def vaisala_hmp(
     percent: float = 45.0,
     celsius: float = 20.5,
     swapped: bool = False,
+    locked: bool = False,
 ) -> VaisalaHmp:
     """Make a probe in a room of about `percent` relative humidity and `celsius`."""
     return VaisalaHmp(
         added(constant(percent), swing(4.0, 1800.0), noise(0.05, seed)),
         added(constant(celsius), swing(0.3, 1200.0), noise(0.01, f"{seed}/t")),
         swapped=swapped,
+        locked=locked,
     )

@@ -1,8 +1,9 @@
 """A Vaisala PTU300 or PTB330 on its serial line: with echo and prompt after power-on, and a format that can be set.
 
 Source: PTU300 user guide p. 71 (R, S, SEND; a value that does not fit prints as stars), 102 and 103 (FORM, its
-modifiers and examples); PTB330 user guide p. 71 (FORM) and 87 (?, ERRS). The modifier x.y counts the digits before and
-after the point: 3.1 gives `T= 31.1` (PTU300 p. 103), 4.2 gives `1020.30` (PTB220 user guide p. 21).
+modifiers and examples, among them the state in STAT and the flags of ERR), 111 (a purge locks the output values);
+PTB330 user guide p. 71 (FORM) and 87 (?, ERRS). The modifier x.y counts the digits before and after the point: 3.1
+gives `T= 31.1` (PTU300 p. 103), 4.2 gives `1020.30` (PTB220 user guide p. 21).
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ NAMES = {"P": "pressure", "T": "temperature", "RH": "humidity"}
 CONTROLS = {"R": "\r", "N": "\n", "T": "\t"}
 PROBE = ("connected", "lost", "lost, ****.**")
 """Whether it has its probe, and which stars stand for the missing values."""
+HEATING = {"off": "N 0", "probe": "h 115", "purge": "H 159.0", "purge, cooling": "S 115.0", "sensor": "X 95.0"}
+"""What is heated, and what STAT prints of it. While the sensor is, the values are those of before: they are locked."""
+FLAGS = ("P", "T", "", "RH")
+"""The quantities of the flags of ERR; there is no second thermometer (Ta)."""
+UNLOCKED = frozenset({"off", "probe"})
 FACTORY_FORM = '6.1 "P=" P " " U4 3.1 "T=" T " " U3 3.1 "RH=" RH " " U4 #r #n'
 
 
@@ -33,7 +39,8 @@ class VaisalaPtu(Spoken):
     """A transmitter; a quantity that is None at an instant prints as stars.
 
     Stars fill the field, or are `stars` where that is set: how many there are, and whether with a point as in the
-    `****.**` of the PTB210, no manual says. State: without its probe it has neither temperature nor humidity.
+    `****.**` of the PTB210, no manual says. State: without its probe it has neither temperature nor humidity;
+    while `heating` locks them, its values are those of the first question since.
 
     A power cycle sets echo and format back to the factory's and sends the name and the version; with `runs` (start mode
     RUN) it then sends lines without a request. Whether a transmitter keeps its format over a power cycle depends on how
@@ -45,6 +52,7 @@ class VaisalaPtu(Spoken):
         "echo": ("on", "off"),
         "stream": ("on", "off"),
         "probe": PROBE,
+        "heating": tuple(HEATING),
     }
     serial: str = "SIM00006"
     model: str = "PTU300"
@@ -56,11 +64,14 @@ class VaisalaPtu(Spoken):
     runs: bool = False
     stars: str = ""
     lost: bool = False
+    heating: str = "off"
+    locked_at: float | None = None
 
     def power_on(self) -> None:
         """Have the factory's echo, format and units; send lines at once where the start mode is RUN."""
         self.echo, self.form, self.units = True, FACTORY_FORM, dict(UNITS)
         self.every = self.interval if self.runs else 0.0
+        self.heating, self.locked_at = "off", None
 
     def change(self, name: str, value: str) -> None:
         """Set the unit of the pressure, the echo or the mode RUN from another terminal; pull the probe off."""
@@ -71,6 +82,8 @@ class VaisalaPtu(Spoken):
                 self.echo = value == "on"
             case "probe":
                 self.lost, self.stars = value != "connected", value.partition(", ")[2]
+            case "heating":
+                self.heating, self.locked_at = value, None
             case _:
                 self.every = self.interval if value == "on" else 0.0
 
@@ -145,6 +158,7 @@ class VaisalaPtu(Spoken):
 
     def _send(self, now: float) -> Answer:
         out, values, units, before_point, decimals, unit = "", {}, {}, 4, 1, ""
+        now = self._measured_at(now)
         for item in re.findall(r'"[^"]*"|\S+', self.form):
             name = item.upper().replace("\\", "#")
             if item.startswith('"'):
@@ -155,7 +169,7 @@ class VaisalaPtu(Spoken):
                 unit = self.units[name]
                 width = before_point + 1 + decimals
                 digits = self._digits(name, now, decimals, width)
-                values[NAMES[name]] = digits
+                values[NAMES[name]] = digits if self.heating in UNLOCKED else None
                 units[NAMES[name]] = UCUM[unit]
                 out += (digits or self.stars or "*" * width).rjust(width)
             elif re.fullmatch(r"U\d?", name):
@@ -164,16 +178,33 @@ class VaisalaPtu(Spoken):
                 out += "".join(
                     CONTROLS.get(letter, "") for codes in re.findall(r"#[RNT]+", name) for letter in codes[1:]
                 )
+            elif name == "STAT":
+                out += HEATING[self.heating].ljust(7)
+            elif name == "ERR":
+                out += self._flags(now)
             elif name == "CS2":
                 out += f"{sum(out.encode()) % 256:02X}"
             else:
                 out += self.serial if name == "SN" else ""
         return Answer(out.encode(), values, 0.05, units=units)
 
-    def _digits(self, name: str, now: float, decimals: int, width: int) -> str | None:
+    def _measured_at(self, now: float) -> float:
+        if self.heating in UNLOCKED:
+            return now
+        self.locked_at = now if self.locked_at is None else self.locked_at
+        return self.locked_at
+
+    def _flags(self, now: float) -> str:
+        return "".join(str(int(self._value(one, now) is None)) if one else "0" for one in FLAGS)
+
+    def _value(self, name: str, now: float) -> float | None:
         quantity = None if self.lost and name != "P" else self.quantities.get(name)
+        return None if quantity is None else quantity(now)
+
+    def _digits(self, name: str, now: float, decimals: int, width: int) -> str | None:
+        value = self._value(name, now)
         factor = HECTOPASCALS[self.units["P"]] if name == "P" else 1.0
-        digits = "" if quantity is None else f"{quantity(now) * factor:.{decimals}f}"
+        digits = "" if value is None else f"{value * factor:.{decimals}f}"
         return digits if 0 < len(digits) <= width else None
 
 

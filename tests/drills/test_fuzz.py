@@ -53,7 +53,10 @@ RARE: dict[str, tuple[bytes, ...]] = {
     "mt-sics": (b"S D       0.00 mg\r\n", b"S S   -1.23456 kg\r\n"),
     "sartorius-sbi": (b"-      1.5 kg \r\n", b"Stat       OFF\r\n", b"Err 54\r\n", b"APP.ERR 12\r\n"),
     "scpi-dmm": (b'-9.9E37;"FRES"\n', b'+9.9100000E+37;"FRES"\n', b'+1.2E+37;"FRES"\n', b'+1E+38;"FRES"\n'),
-    "vaisala-ptu": (with_sum(b"P=    1033.700 hPa CS\r\n"),),
+    "vaisala-ptu": (
+        with_sum(b"P=    1033.700 hPa CS\r\n"),
+        with_sum(b"P=    1033.700 hPa T=     22.200 'C RH=    38.30 %RH H 159.00001CS\r\n"),
+    ),
 }
 """Readings of rare states and of other units, which the golden transcripts leave out."""
 SETUP: dict[str, tuple[bytes, ...]] = {
@@ -164,7 +167,7 @@ def values_with_sum(name: str, options: dict[str, Any], poll: Poll[Any], raw: by
 def serial(identity: Identity[Any], raw: bytes) -> int:
     found = identity.decode(raw)
     assert type(found) is str
-    assert found.strip() == found != ""
+    assert found.strip() == found
     assert found.isascii()
     assert found.isprintable()
     assert found.encode() in raw

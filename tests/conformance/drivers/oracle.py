@@ -217,7 +217,17 @@ def _vaisala(text: str) -> list[Said] | None:
     if text[-2:] != hexadecimal[total // 16] + hexadecimal[total % 16]:
         return None
     fields = [("P=", 12, 3, 4), ("T=", 11, 3, 3), ("RH=", 9, 2, 4)]
-    return _fields(message, fields) or _fields(message, fields[:1])
+    if found := _fields(message, fields[:1]):
+        return found
+    message, flags = message[:-4], message[-4:]
+    before = message.rstrip(" .0123456789")
+    state, number = before[-1:], message[len(before) :]
+    if set(flags) - {"0", "1"} or len(flags) < 4 or state not in set("NhHSX") or not 2 <= len(number) <= 7:
+        return None
+    if not number.startswith(" ") or (found := _fields(before[:-1], fields)) is None:
+        return None
+    bad = [state in "HSX" or flag == "1" for flag in (flags[0], flags[1], flags[3])]
+    return [Said("INVALID") if wrong else one for one, wrong in zip(found, bad, strict=True)]
 
 
 def _fields(message: str, fields: list[tuple[str, int, int, int]]) -> list[Said] | None:

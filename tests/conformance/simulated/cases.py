@@ -151,6 +151,8 @@ CASES = [
         options={"vaisala-hmp": {"swapped": True}},
         hopeless=True,
     ),
+    Case("locked output", only=frozenset({"vaisala-hmp"}), options={"vaisala-hmp": {"locked": True}}, hopeless=True),
+    Case("a purge", _twice("heating", "purge", "off"), over=2.2, only=frozenset({"vaisala-ptu"})),
     Case("a lost probe", _twice("probe", "lost", "connected"), over=2.2, only=frozenset({"vaisala-ptu"})),
     Case(
         "a lost probe, few stars",

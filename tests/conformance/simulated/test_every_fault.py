@@ -59,6 +59,7 @@ def test_value_of_a_slow_converter_is_not_older_than_its_conversion() -> None:
     [
         ("a fault of the balance", {"mass"}),
         ("a lost probe", {"temperature", "humidity"}),
+        ("a purge", {"pressure", "temperature", "humidity"}),
         ("a lost probe, few stars", {"temperature", "humidity"}),
     ],
 )

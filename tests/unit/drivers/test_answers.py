@@ -241,7 +241,7 @@ def test_multimeters_on_a_serial_line_end_with_cr_lf() -> None:
     for raw in (b"1994.0\r\r\n", b"1994.0\r", b"+1.0\n", b"1994\n", b"0994.0\n"):
         with pytest.raises(Unreadable):
             made.controls[0].check(raw)
-    for raw in (b"FLUKE,8846A,1234567\n", b"FLUKE,8846A,1234567,1.0,2\n", b"FLUKE,8846A,,1.0\n"):
+    for raw in (b"FLUKE,8846A,1234567\n", b"FLUKE,8846A,1234567,1.0,2\n"):
         with pytest.raises(Unreadable, match="four fields"):
             identity("scpi-dmm", raw)
 
@@ -301,9 +301,9 @@ def test_a_barometer_has_one_value_and_a_transmitter_three() -> None:
     [
         b"P=   11033.70  hPa CS\r\n",
         b"P=    1033.700 hPa T=     22.200 'C CS\r\n",
-        b"P=    1033.700 hPa T=     22.200 'C RH=    38.300%RH CS\r\n",
-        b"P=    1033.700 hPa T=      22.20 'C RH=    38.30 %RH CS\r\n",
-        b"P=    1033.700 hPa T=     22.200 'C RH=   38.300 %RH CS\r\n",
+        b"P=    1033.700 hPa T=     22.200 'C RH=    38.300%RH N 0    0000CS\r\n",
+        b"P=    1033.700 hPa T=      22.20 'C RH=    38.30 %RH N 0    0000CS\r\n",
+        b"P=    1033.700 hPa T=     22.200 'C RH=   38.300 %RH N 0    0000CS\r\n",
         b"P=    **33.700 hPa CS\r\n",
         b"T=    1033.700 hPa CS\r\n",
     ],
@@ -320,9 +320,9 @@ def test_stars_of_any_number_stand_for_a_missing_value_and_the_others_are_read(s
     pressure, humidity = Sample(Decimal("1033.700"), "hPa"), Sample(Decimal("38.30"), "%")
     missing = Sample.missing(Status.INVALID)
     for unit in ("'C ", "   "):
-        raw = with_sum(f"P=    1033.700 hPa T={stars} {unit}RH=    38.30 %RH CS\r\n".encode())
+        raw = with_sum(f"P=    1033.700 hPa T={stars} {unit}RH=    38.30 %RH N 0    0000CS\r\n".encode())
         assert decode(raw) == (pressure, missing, humidity)
-    assert decode(with_sum(f"P={stars} hPa T=     22.200 'C RH={stars} %RH CS\r\n".encode())) == (
+    assert decode(with_sum(f"P={stars} hPa T=     22.200 'C RH={stars} %RH N 0    0000CS\r\n".encode())) == (
         missing,
         Sample(Decimal("22.200"), "Cel"),
         missing,
@@ -335,16 +335,16 @@ def test_stars_of_any_number_stand_for_a_missing_value_and_the_others_are_read(s
 def test_what_holds_no_star_or_a_digit_is_no_missing_value(field: str) -> None:
     with pytest.raises(Unreadable):
         driver("vaisala-ptu").polls[0].decode(
-            with_sum(f"P=    1033.700 hPa T={field} 'C RH=    38.30 %RH CS\r\n".encode())
+            with_sum(f"P=    1033.700 hPa T={field} 'C RH=    38.30 %RH N 0    0000CS\r\n".encode())
         )
 
 
 def test_a_vaisala_in_fahrenheit_or_without_a_unit() -> None:
     decode = driver("vaisala-ptu").polls[0].decode
     with pytest.raises(WrongSetting, match="'F"):
-        decode(with_sum(b"P=    1033.700 hPa T=     72.200 'F RH=    38.30 %RH CS\r\n"))
+        decode(with_sum(b"P=    1033.700 hPa T=     72.200 'F RH=    38.30 %RH N 0    0000CS\r\n"))
     with pytest.raises(Unreadable, match="without its unit"):
-        decode(with_sum(b"P=    1033.700 hPa T=     22.200    RH=    38.30 %RH CS\r\n"))
+        decode(with_sum(b"P=    1033.700 hPa T=     22.200    RH=    38.30 %RH N 0    0000CS\r\n"))
 
 
 def test_a_vaisala_in_run_mode_or_another_device_has_no_serial_number() -> None:
@@ -356,11 +356,63 @@ def test_a_vaisala_in_run_mode_or_another_device_has_no_serial_number() -> None:
 
 @pytest.mark.parametrize("raw", [b"", bytes(4), bytes.fromhex("7AE1 41F4"), bytes.fromhex("E666 C2F6 E666 C2F6")])
 def test_a_device_without_the_test_value_is_told_from_one_in_another_order(raw: bytes) -> None:
-    (step,) = driver("vaisala-hmp").setup
+    step = driver("vaisala-hmp").setup[0]
     with pytest.raises(Unreadable, match="no test value") as caught:
         step.check(raw)
     assert not isinstance(caught.value, WrongSetting)
     assert "prove_words = false" in step.advice
+
+
+def test_a_vaisala_probe_whose_output_is_locked_gives_no_value() -> None:
+    _, online, states = driver("vaisala-hmp").setup
+    online.check(b"\0\1")
+    states.check(bytes(4))
+    with pytest.raises(WrongSetting, match="the output is locked"):
+        online.check(b"\0\0")
+    with pytest.raises(Unreadable, match="holds 002C, and 0000 or 0001 would be right") as caught:
+        online.check(b"\0\x2c")
+    assert not isinstance(caught.value, WrongSetting)
+    for raw, said in (
+        ("00200000", r"the humidity is locked \(0x0020\)"),
+        ("00000003", r"the temperature is not available, not reliable \(0x0003\)"),
+        ("02000000", "the humidity is of a state that no manual names"),
+    ):
+        with pytest.raises(WrongSetting, match=said):
+            states.check(bytes.fromhex(raw))
+    for size in (0, 3, 6):
+        with pytest.raises(Unreadable, match=f"{size} bytes where two states have 4"):
+            states.check(bytes(size))
+    assert 'status = "hmt330"' in online.advice
+    assert 'status = "none"' in states.advice
+
+
+@pytest.mark.parametrize(
+    ("state", "errors", "good"),
+    [
+        ("N 0    ", "0000", "PTH"),
+        ("h 115  ", "0000", "PTH"),
+        ("N  0", "0010", "PTH"),
+        ("H 159.0", "0000", ""),
+        ("S 115.0", "0000", ""),
+        ("X 95.0 ", "0000", ""),
+        ("N 0    ", "1000", "TH"),
+        ("N 0    ", "0100", "PH"),
+        ("N 0    ", "0001", "PT"),
+    ],
+)
+def test_what_a_vaisala_says_of_its_values(state: str, errors: str, good: str) -> None:
+    """PTU300 user guide p. 102: STAT and ERR; p. 111: a purge locks the values."""
+    raw = with_sum(f"P=    1033.700 hPa T=     22.200 'C RH=    38.30 %RH {state}{errors}CS\r\n".encode())
+    samples = driver("vaisala-ptu").polls[0].decode(raw)
+    assert "".join(name for name, one in zip("PTH", samples, strict=True) if one.status is Status.GOOD) == good
+    assert {one for one in samples if one.status is not Status.GOOD} <= {Sample.missing(Status.INVALID)}
+
+
+@pytest.mark.parametrize("end", ["N 0    ", "0000", "Q 0    0000", "N 0    0020", "N 0", "N123456780000", "N0000"])
+def test_a_vaisala_that_does_not_say_how_its_values_are_gives_none(end: str) -> None:
+    message = f"P=    1033.700 hPa T=     22.200 'C RH=    38.30 %RH {end}CS\r\n".encode()
+    with pytest.raises(Unreadable):
+        driver("vaisala-ptu").polls[0].decode(with_sum(message))
 
 
 @pytest.mark.parametrize("name", ["keller-33x", "vaisala-hmp", "modbus-singles"])

@@ -58,10 +58,17 @@ async def test_to_another_instrument_nothing_but_the_question_for_its_serial_num
 
 
 async def test_a_serial_number_that_identifies_nothing_is_refused() -> None:
-    instrument, _ = made(None, answers={WHO: b"me 0000"})
+    instrument, _ = made(answers={WHO: b"me 0000"})
     with pytest.raises(Unreadable, match="identified = false"):
         await instrument.connect()
     assert instrument.serial is None
+
+
+@pytest.mark.parametrize("nothing", [b"me 0000", b"me N/A"])
+async def test_what_identifies_nothing_is_read_unidentified_where_no_number_is_expected(nothing: bytes) -> None:
+    instrument, _ = made(None, answers={WHO: nothing})
+    await instrument.read(POLL)
+    assert (instrument.serial, instrument.connected, instrument.identified) == (None, True, False)
 
 
 async def test_without_an_expected_serial_number_it_is_read_and_does_not_identify() -> None:

@@ -60,5 +60,5 @@ def test_every_driver_with_a_temperature_or_a_humidity_profits() -> None:
     assert statuses("modbus-singles", struct.pack(">f", -280), unit="Cel") == [Status.IMPLAUSIBLE]
     wet = {"quantity": "relative_humidity", "unit": "%"}
     assert statuses("modbus-singles", struct.pack(">f", 1001), **wet) == [Status.IMPLAUSIBLE]
-    room = with_sum(b"P=    1006.412 hPa T=   -300.000 'C RH=  1000.01 %RH CS\r\n")
+    room = with_sum(b"P=    1006.412 hPa T=   -300.000 'C RH=  1000.01 %RH N 0    0000CS\r\n")
     assert statuses("vaisala-ptu", room) == [Status.GOOD, Status.IMPLAUSIBLE, Status.IMPLAUSIBLE]

@@ -149,7 +149,7 @@ def test_the_list_of_a_milli_k_ends_with_its_own_line() -> None:
 
 
 FORMS = {
-    "ptu300": b'FORM "P=" 8.3 P " " U4 "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4 CS2 #r #n\r',
+    "ptu300": b'FORM "P=" 8.3 P " " U4 "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4 STAT ERR CS2 #r #n\r',
     "ptb330": b'FORM "P=" 8.3 P " " U4 CS2 #r #n\r',
 }
 
@@ -195,8 +195,17 @@ def test_a_keller_with_older_firmware_is_asked_for_two_registers_at_a_time() -> 
 def test_registers_by_the_tables_of_the_manuals() -> None:
     assert [poll.query for poll in driver("keller-33x").polls] == [Registers(0x0100, 4)]
     assert driver("vaisala-hmp").polls[0].query == Registers(0x0000, 4)
-    assert [step.query for step in driver("vaisala-hmp").setup] == [Registers(0x1F01, 2)]
-    assert driver("vaisala-hmp", prove_words=False).setup == ()
+    words, online, states = Registers(0x1F01, 2), Registers(0x0201, 1), Registers(0x0207, 2)
+    steps = {status: driver("vaisala-hmp", status=status).setup for status in ("hmp", "hmt330", "none")}
+    assert driver("vaisala-hmp").setup == steps["hmp"]
+    assert {status: [step.query for step in setup] for status, setup in steps.items()} == {
+        "hmp": [words, online, states],
+        "hmt330": [words, online],
+        "none": [words],
+    }
+    assert all(step.proves for step in steps["hmp"])
+    assert [step.query for step in driver("vaisala-hmp", prove_words=False).setup] == [online, states]
+    assert driver("vaisala-hmp", prove_words=False, status="none").setup == ()
     assert driver("modbus-singles").polls[0].query == Registers(0, 2, "holding")
     made = driver("modbus-singles", address=256, count=3, table="input", quantity="pressure", unit="Pa")
     assert made.polls[0].query == Registers(256, 6, "input")

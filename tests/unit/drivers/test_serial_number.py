@@ -10,7 +10,7 @@ from drivers.serial_number import identifies
 NOTHING = (
     *("", " ", "0", "000000", "0-0", "0.0", "-", "---", "?", '"0"', "X", "xxxx", "XXXX-XX", "0X0", "X000", "FFFFFFFF"),
     *("N/A", "n/a", "NA", "N.A.", "n.a.", "NaN", "None", "NONE", "<none>", "null", "nil", "Unknown", "(unknown)"),
-    *("undefined", "unset", "not set", "not_available", "Not Available", "no serial", "no serial number"),
+    *("undefined", "unset", "not set", "not set.", "not_available", "Not Available", "no serial", "no serial number"),
     *("S/N", "SN", "SN 000", "S/N: 0", "serial number"),
     # A label may stand before each of them, and a form may be empty twice.
     *("SN: N/A", "S/N N/A", "Serial number: unknown", "serial no. none", "No. unset", "#N/A", "SN:FFFFFFFF", "S/N-"),

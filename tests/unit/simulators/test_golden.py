@@ -20,7 +20,7 @@ from tests import golden
 if TYPE_CHECKING:
     from simulators.instrument import RegisterSimulator, TextSimulator
 
-FORM = 'FORM "P=" 8.3 P " " U4 "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4 CS2 #r #n'
+FORM = 'FORM "P=" 8.3 P " " U4 "T=" 7.3 T " " U3 "RH=" 6.2 RH " " U4 STAT ERR CS2 #r #n'
 
 
 def balance(truth: dict[str, Any]) -> dict[str, Any]:
