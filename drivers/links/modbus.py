@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from drivers.errors import InstrumentError, Lost, Silent, Unreadable
 from drivers.links.control_counts import ControlCounts
-from drivers.links.modbus_frames import Frame, Refused, RtuFrame, is_refusal
+from drivers.links.modbus_frames import Frame, Refused, form_of, is_of_the_unit, is_refusal
 from drivers.links.open_questions import OpenQuestions
 from drivers.links.place import SHORT_QUIET, Place
 
@@ -54,7 +54,7 @@ class ModbusUnit:
         self._settle = settle
         self._settle_first = settle_first
         self._within = 0.0
-        self._questions = OpenQuestions(settle, provable=bus.rtu)
+        self._questions = OpenQuestions(settle, provable=True)
         self._place = Place(self._questions, provable=True, short_quiet=short_quiet)
         self._counts = ControlCounts()
         self._last: tuple[Registers, Form, float] | None = None
@@ -66,6 +66,8 @@ class ModbusUnit:
         """Control questions in a row that nothing has followed, also no answer to another question."""
         self._owed = 0  # answers that have not come, as far as frames can be counted: some of them never will
         self._refusals = False  # some counted as answers to control questions since values came last
+        self._proven = False  # control questions were answered since this link was made
+        self._expected: set[Form] = set()
         self._frames: dict[Registers, Frame] = {}
 
     @property
@@ -118,19 +120,22 @@ class ModbusUnit:
         self._questions.add(form, sent)
         self._not_before = max(self._not_before, time.monotonic() + self._place.short_quiet)
 
-    def overhear(self, form: Form, length: int) -> bool:
+    def overhear(self, form: Form | int, length: int) -> bool:
         """Take a whole frame of this unit that no question awaits; False where it is the answer to no open question."""
         now = time.monotonic()
         self._unasked += length
         self._overheard += 1
+        if isinstance(form, int):
+            return self._questions.recognise_number(form, now)
+        if not is_of_the_unit(form):  # behind the word of a gateway the answer may still come
+            return True
         self._owed = max(0, self._owed - 1)
         if self._questions.recognise(form, now):
             return True
-        if self._bus.rtu and is_refusal(form) and (late := self._questions.oldest(now)) is not None:
+        if is_refusal(form) and (late := self._questions.oldest(now)) is not None:
             self._questions.measure(late, now)  # it refuses one of the open questions
             return True
-        if self._bus.rtu:
-            self._questions.note_surplus(form, now)
+        self._questions.note_surplus(form, now)
         return False
 
     async def open(self) -> None:
@@ -146,12 +151,20 @@ class ModbusUnit:
         if self._place.opening is None:
             await self.open()
         frame = self._frame(query)
-        if self._bus.rtu and self._questions.holds(frame.form, time.monotonic()):
+        if not self._proven and frame.form not in self._expected:
+            # The link before this one, in this process or in another, may have asked: a gateway keeps the answer.
+            self._expected.add(frame.form)
+            self._questions.note_surplus(frame.form, time.monotonic())
+        if self._questions.holds(frame.form, time.monotonic()):
             outlived = self._questions.outlived(frame.form, time.monotonic())
             if outlived and self._unanswered >= UNANSWERED and await self._knows_the_poll_alone(query, frame):
                 self._questions.clear()  # nothing but time can show anything
+                self._proven = True
             else:
                 await self._control(query)
+        if self._bus.rtu and self._last is not None and self._last[0] != query and self._last[1] == frame.form:
+            # An answer that comes twice would look like that to this question.
+            self._not_before = max(self._not_before, self._bus.answered + SHORT_QUIET)
         answer = await self._asked(query, frame)
         self._refusals, self._owed = False, 0
         return answer
@@ -181,13 +194,9 @@ class ModbusUnit:
                 if not refusal.of_the_unit:
                     raise
                 self._refusals = True
-                # Nothing in it shows which question it refuses. If it was the one before, which went out so long ago,
-                # the answer to this one comes within the same time; if it was one of those that are owed for longer,
-                # there are no more of these than that.
+                # Nothing in it shows which question it refuses. It may be one of those that are owed, and a wire keeps
+                # the order of answers: when more have come than are owed, what was asked before is answered.
                 needed = max(needed, min(owed, _MOST_BEHIND) + 1)
-                now = time.monotonic()
-                self._not_before = now + self._within + self._questions.quiet(now) + _GARBAGE_GAP
-                await self._wait_until_quiet()
             else:
                 self._counts.note(question, answered=True)
             self._unanswered = 0
@@ -195,6 +204,7 @@ class ModbusUnit:
                 proved += 1
             if proved >= needed:
                 self._questions.clear()
+                self._proven = True
                 return
         raise Silent(
             f"{self._bus.wire.name}: answers to earlier questions still come (unit {self._unit}){self.lateness}"
@@ -207,7 +217,7 @@ class ModbusUnit:
         other number, it never will. It is asked each time: one that was off may have been taken for such a one.
         """
         await self._asked(poll, frame)
-        self._questions.add(frame.form, self._place.sent)
+        self._questions.add(frame.form, self._place.sent, frame.number)
         for _ in range(CONTROLS):
             with contextlib.suppress(Silent):
                 await self._control(poll)
@@ -220,7 +230,7 @@ class ModbusUnit:
         now = time.monotonic()
         asked = (replace(poll, count=count) for count in self._counts.in_turn(poll))
         free = (one for one in asked if one.count not in used)
-        return next((one for one in free if not self._questions.holds(RtuFrame.form_of(one), now)), None)
+        return next((one for one in free if not self._questions.holds(form_of(one), now)), None)
 
     async def _asked(self, query: Registers, frame: Frame) -> bytes:
         await self._wait_until_quiet()
@@ -235,9 +245,9 @@ class ModbusUnit:
         except Refused as refusal:
             # In time: nothing of it can come late, unless this was the refusal of an earlier question, or a gateway's
             # own word, behind which the unit's answer may still come.
-            may_be_older = self._bus.rtu and (self._refusals or questions.any(time.monotonic()))
+            may_be_older = self._refusals or questions.any(time.monotonic())
             came = refusal.of_the_unit
-            answered = came and not may_be_older
+            answered = came and not may_be_older and (self._bus.rtu or not refusal.may_be_a_gateway)
             raise self._with_name(refusal, within) from None
         except InstrumentError as error:
             raise self._with_name(error, within) from None
@@ -245,7 +255,7 @@ class ModbusUnit:
             self._bus.answered = time.monotonic()
             if not answered and place.sent != before:
                 now = time.monotonic()
-                questions.add(frame.form, place.sent)
+                questions.add(frame.form, place.sent, frame.number)
                 self._owed += not came
                 self._not_before = now + questions.quiet(now)
         self._last = (query, frame.form, place.sent)

@@ -45,7 +45,7 @@ class ModbusBus:
         if self._units.get(unit) is link:
             del self._units[unit]
 
-    def overheard(self, unit: int, form: Form, length: int) -> bool:
+    def overheard(self, unit: int, form: Form | int, length: int) -> bool:
         """Hand a whole frame that no question awaits to its unit; False where it is the answer to no open question."""
         link = self._units.get(unit)
         if link is None:

@@ -30,11 +30,13 @@ _SMALLEST_RTU = 5  # unit, function, code, checksum
 LARGEST_FRAME = 256
 _MOST_RUBBISH = 32
 _NOT_OF_THE_UNIT = {5, 10, 11}  # "acknowledge": the answer comes later; the others come from a gateway
+_PERHAPS_OF_A_GATEWAY = {4, 6}  # failure and busy: some say so of a unit that does not answer
 
-Form: TypeAlias = object
-"""What an answer is told by: function and number of bytes on RTU, the number of its question on Modbus TCP."""
-Overheard: TypeAlias = Callable[[int, Form, int], bool]
-"""Takes unit, form and length of a whole frame that is not the answer; gives whether its question is known."""
+Form: TypeAlias = tuple[int, int]
+"""What an answer of a unit is told by: function and number of bytes; of a refusal function + 0x80 and its code."""
+Overheard: TypeAlias = Callable[[int, Form | int, int], bool]
+"""Takes unit, form (on Modbus TCP: number) and length of a whole frame that is not the answer; gives whether its
+question is known."""
 
 
 class Refused(Refusal):
@@ -43,6 +45,7 @@ class Refused(Refusal):
     def __init__(self, message: str, raw: bytes = b"", code: int = 0) -> None:
         super().__init__(message, raw, of_the_unit=code not in _NOT_OF_THE_UNIT)
         self.code = code
+        self.may_be_a_gateway = code in _PERHAPS_OF_A_GATEWAY
 
 
 class Frame(Protocol):
@@ -50,7 +53,11 @@ class Frame(Protocol):
 
     @property
     def form(self) -> Form:
-        """What the answer to the last request is told by."""
+        """What the answer of the unit is told by."""
+
+    @property
+    def number(self) -> int | None:
+        """The number of the last request, which the answer has on Modbus TCP."""
 
     def next(self) -> bytes:
         """Give the bytes to send."""
@@ -62,7 +69,7 @@ class Frame(Protocol):
         """Give the bytes of the registers."""
 
 
-def _nobody(unit: int, form: Form, length: int) -> bool:
+def _nobody(unit: int, form: Form | int, length: int) -> bool:
     del unit, form, length
     return False
 
@@ -74,13 +81,14 @@ class TcpFrame:
         self._unit = unit
         self._overheard = overheard
         self._rest = _TCP.buildFrame(_request(unit, query))[2:]
+        self.form = form_of(query)
         expected = 2 * query.count
         self._start = bytes((0, 0, 0, 3 + expected, unit, self._rest[5], expected))
         self._length = _HEADER + 2 + expected
         self._number = b""
 
     @property
-    def form(self) -> Form:
+    def number(self) -> int:
         """Give the number of the last request."""
         return int.from_bytes(self._number, "big")
 
@@ -153,13 +161,9 @@ class RtuFrame:
         self._echo = self._frame if echo else b""
         self._overheard = overheard
         self._rubbish = rubbish
-        self.form: Form = self.form_of(query)
+        self.form = form_of(query)
+        self.number: int | None = None
         self._start = bytes((unit, self._function, 2 * query.count))
-
-    @staticmethod
-    def form_of(query: Registers) -> Form:
-        """Give what the answer to a query is told by."""
-        return (3 if query.table == "holding" else 4, 2 * query.count)
 
     def next(self) -> bytes:
         """Give the same bytes every time."""
@@ -229,6 +233,11 @@ class RtuFrame:
         return min((place for place in places if place >= 0), default=None)
 
 
+def form_of(query: Registers) -> Form:
+    """Give what the answer of a unit to a query is told by."""
+    return (3 if query.table == "holding" else 4, 2 * query.count)
+
+
 def _request(unit: int, query: Registers) -> ReadHoldingRegistersRequest:
     kind = ReadHoldingRegistersRequest if query.table == "holding" else ReadInputRegistersRequest
     return kind(address=query.address, count=query.count, dev_id=unit)
@@ -272,7 +281,12 @@ def _rtu_length(buffer: bytearray, at: int) -> int:
 
 def is_refusal(form: Form) -> bool:
     """Whether a frame of this form, on RTU, refuses a question; of which one nothing in it shows."""
-    return isinstance(form, tuple) and bool(form[0] & 0x80)
+    return bool(form[0] & 0x80)
+
+
+def is_of_the_unit(form: Form) -> bool:
+    """Whether the unit itself has sent a frame of this form, and not a gateway in its place."""
+    return not (is_refusal(form) and form[1] in _NOT_OF_THE_UNIT)
 
 
 def _refusal(unit: int, function: int, reply: bytes) -> Unreadable:

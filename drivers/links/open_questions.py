@@ -114,6 +114,14 @@ class OpenQuestions:
                 return True
         return False
 
+    def recognise_number(self, number: int, at: float) -> bool:
+        """Do the same where an answer has the number of its question, which is the `shape` of that."""
+        for one in self._open:
+            if one.shape == number and not one.seen:
+                self.measure(one, at)
+                return True
+        return False
+
     def measure(self, question: Question, at: float) -> None:
         """Note that the late answer to a question came at `at`."""
         question.seen = True

@@ -46,12 +46,13 @@ def host_of(text: str) -> str | None:
 def outlives_its_session(text: str) -> bool:
     """Whether an answer may wait in the instrument for the next session: GPIB and USB-TMC know no connection.
 
-    Neither does an instrument on GPIB or USB behind a gateway that speaks VXI-11 ("TCPIP::gateway::gpib0,5::INSTR").
+    Neither does an instrument behind a gateway that speaks VXI-11 ("TCPIP::gateway::gpib0,5::INSTR"; others say
+    "hpib,9" or "COM1,488"): only `inst0` and `hislip0` are the instrument itself.
     """
     try:
         name = rname.parse_resource_name(text)
     except rname.InvalidResourceName:
         return False  # it cannot be opened
     if isinstance(name, rname.TCPIPInstr):
-        return name.lan_device_name.lower().startswith(("gpib", "usb"))
+        return not name.lan_device_name.lower().startswith(("inst", "hislip"))
     return isinstance(name, rname.USBInstr | rname.USBRaw | rname.GPIBInstr)

@@ -120,7 +120,7 @@ async def test_garbled_answers_are_never_believed_again(bench: Bench) -> None:
 
     async def garbled(mouth: Mouth) -> None:
         nonlocal count
-        if "rtu" in bench.kind and mouth.request[5] != 2:
+        if bench.kind in MODBUS and mouth.request[4 if "rtu" in bench.kind else 10 :][:2] != b"\0\2":
             mouth.answer()  # a control question after a failure
             return
         count += 1
@@ -298,7 +298,7 @@ async def test_distrust_leaves_the_question_open_until_control_questions_are_ans
     asked = len(bench.peer.asked)
     await bench.read(link, 1, 0.5)
     assert 0.04 < time.monotonic() - began < 1.0
-    assert len(bench.peer.asked) - asked == (3 if "rtu" in bench.kind else 1)
+    assert len(bench.peer.asked) - asked == (3 if bench.kind in MODBUS else 1)
     link.trust()
     assert not link.suspect
     assert link.to_prove(bench.question(1)) == 1
@@ -354,9 +354,9 @@ async def test_a_dead_unit_costs_the_others_its_time_out_only(bench: Bench) -> N
     began = time.monotonic()
     dead = asyncio.ensure_future(bench.read(links[1], 5))
     await asyncio.sleep(0)
-    for number in range(1, 11):
-        await bench.read(links[0], number)
-        await bench.read(links[2], number)
+    for _ in range(10):
+        await bench.read(links[0], 1)
+        await bench.read(links[2], 1)
     assert time.monotonic() - began < TIMEOUT + 0.4
     dead.cancel()
 

@@ -237,7 +237,7 @@ async def test_a_wire_that_is_released_while_it_is_opened_again_is_left_closed(b
         return await connect()
 
     wire._connect = slow
-    asking = asyncio.create_task(bench.read(link, 2))
+    asking = asyncio.create_task(bench.read(link, 1))
     await asyncio.sleep(0.02)
     await link.close()
     with pytest.raises(Lost, match="closed while it was opened"):

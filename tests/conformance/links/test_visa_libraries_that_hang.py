@@ -185,6 +185,8 @@ async def test_no_answer_comes_after_a_long_time(
         ("USB0::0x2A8D::0x0101::MY1::INSTR", True),
         ("TCPIP::gateway::gpib0,22::INSTR", True),
         ("TCPIP::gateway::usb0::INSTR", True),
+        ("TCPIP::gateway::hpib,9::INSTR", True),
+        ("TCPIP::gateway::COM1,488::INSTR", True),
         ("TCPIP::dmm::INSTR", False),
         ("TCPIP::dmm::inst0::INSTR", False),
         ("TCPIP::dmm::hislip0::INSTR", False),
