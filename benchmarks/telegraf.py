@@ -171,7 +171,7 @@ async def run_daq(folder: Path, broker: Mosquitto, database: InfluxDb2, units: U
             seen = await measured("daq", station, bridge, units, VALUES)
             await stop_broker_for_a_while(broker)
             await station.stop()
-        ledger = json.loads((folder / "station" / "ledger.json").read_text())
+        ledger = json.loads((folder / "station" / "spool.sqlite.ledger.json").read_text())
         seen.acquired = sum(one["readings"] for one in ledger["instruments"].values()) // VALUES
         seen.stored = await counted(database, "SELECT count(status) FROM reading WHERE channel = 'v1'")
     return seen

@@ -223,7 +223,7 @@ class Demo:
 
     async def _count(self) -> dict[str, Any]:
         """Compare the station's last counts with the number of readings in the database."""
-        ledger = json.loads((self.folder / "station" / "ledger.json").read_text())
+        ledger = json.loads((self.folder / "station" / "spool.sqlite.ledger.json").read_text())
         stored = await self._stored()
         instruments = {
             name: {"acquired": one["readings"], "stored": stored.get(name, 0)}
@@ -251,7 +251,7 @@ class Demo:
             for point in points(self.archive, "reading"):
                 counts[point.tags["instrument"]] = counts.get(point.tags["instrument"], 0) + 1
             return counts
-        epoch = json.loads((self.folder / "station" / "ledger.json").read_text())["epoch"]
+        epoch = json.loads((self.folder / "station" / "spool.sqlite.ledger.json").read_text())["epoch"]
         sink = InfluxDb(self.influx)
         try:
             where = f"station = '{STATION}' AND epoch::field = '{epoch}'"

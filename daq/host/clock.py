@@ -144,6 +144,12 @@ def elapsed(clock: Clock) -> float:
     return clock.monotonic() + clock.asleep()
 
 
+def marks(since: int, now: int, period: float) -> int:
+    """Count the marks of a period (s) behind `since` up to `now` (UTC ns): so many times an instrument was due."""
+    step = round(period * NANOSECONDS)
+    return now // step - since // step
+
+
 def first_tick(clock: Clock, period: float) -> float:
     """Give the next monotonic instant at which the wall clock shows a whole multiple of `period` (seconds)."""
     now = clock.monotonic()

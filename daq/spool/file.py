@@ -27,6 +27,10 @@ RESERVE = 8 * 2**20
 DAMAGED_ROW = "damaged on the station's disk: missing row or checksum that does not fit"
 
 
+_NEWEST = 1000
+"""Rows in which the stop of the last run is looked for; behind it stand few."""
+
+
 class SpoolFull(SpoolError):
     """No room: the file has reached its limit, or the disk has."""
 
@@ -47,7 +51,7 @@ class SpoolFile:
     """An open spool file; `stored`, `quarantined` and `dropped` are the rows that are not waiting any more.
 
     `head` is the number of the newest row and its link of the chain. As it was opened: `damage` is what was found,
-    `latest_stamp` the latest stamp (UTC ns) among the newest rows (0: none), `newest_line` the last line.
+    `latest_stamp` the latest stamp (UTC ns) among the newest rows (0: none), `newest_lines` the last ones.
     """
 
     def __init__(self, path: Path, limit: int, *, may_begin_epoch: bool = True) -> None:
@@ -122,8 +126,10 @@ class SpoolFile:
         if (newest := self._scalar("SELECT max(seq) FROM record")) > last:
             raise schema.damage(f"record {newest} lies behind the head {last}")
         self.latest_stamp = self._scalar("SELECT max(at) FROM (SELECT at FROM record ORDER BY seq DESC LIMIT 5000)")
-        newest_line = self._connection.execute("SELECT line FROM record ORDER BY seq DESC LIMIT 1").fetchone()
-        self.newest_line = bytes(newest_line[0]) if newest_line and isinstance(newest_line[0], bytes) else b""
+        lines = self._connection.execute("SELECT line FROM record ORDER BY seq DESC LIMIT ?", (_NEWEST,))
+        self.newest_lines = [  # the newest first
+            line for (line,) in lines if isinstance(line, bytes)
+        ]
 
     @property
     def aside(self) -> list[Path]:

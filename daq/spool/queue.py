@@ -75,7 +75,7 @@ class Spool:
         self.full = False
         self.trouble = ""
         self.latest_stamp = file.latest_stamp
-        self.ended_in_order = _is_stop(file.newest_line)
+        self.stopped_at = _stopped_at(file.newest_lines)
         self.on_commit: Callable[[], None] = _nothing
         self.on_trouble: Callable[[str], None] = _nothing_with
         self.on_drop: Callable[[int, int], None] = _nothing_with
@@ -323,13 +323,22 @@ class Spool:
         self.on_salvaged(name, count)
 
 
-def _is_stop(line: bytes) -> bool:
-    """Whether a line says that the station was asked to stop."""
-    try:
-        point = parse(line)
-    except NoLine:
-        return False
-    return (point.measurement, point.tags.get("kind")) == ("event", EventKind.STOP)
+def _stopped_at(newest_lines: list[bytes]) -> int:
+    """Give the stamp (UTC ns) at which the last run was asked to stop, 0 where it was not.
+
+    Behind it other records may follow, such as the health of the station in the minute of its end, but no reading.
+    """
+    for line in newest_lines:
+        try:
+            point = parse(line)
+        except NoLine:
+            return 0
+        kind = point.tags.get("kind") if point.measurement == "event" else None
+        if point.measurement == "reading" or kind == EventKind.START:
+            return 0
+        if kind == EventKind.STOP:
+            return point.time
+    return 0
 
 
 def _nothing() -> None:

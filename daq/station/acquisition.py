@@ -14,7 +14,7 @@ from daq.host.clock import STEP
 from daq.road.reading import EventKind
 from daq.station.doubts import Doubts
 from daq.station.grid import Grid
-from daq.station.missed import Missed
+from daq.station.missed import THE_STOP, Missed
 from daq.station.patience import Patience
 from daq.station.proofs import Proofs
 from daq.station.readings import Readings
@@ -56,7 +56,7 @@ class Follower:
     last_error: str = ""
     restarts: int = 0
     stopping: bool = False
-    ending: str = "the station stops"
+    ending: str = THE_STOP
     """Why this follower ends: text for a gap that is still open then."""
     asking: bool = field(default=False, init=False)
     proving_last: bool = field(default=False, init=False)
@@ -155,6 +155,8 @@ class Follower:
             if self.stopping:
                 self._proofs.catch_up()
                 self.doubts.end()
+                if self.ending == THE_STOP:
+                    self.doubts.end_for_good()
         finally:
             self.account.close(self.ending)
 

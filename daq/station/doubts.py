@@ -86,6 +86,10 @@ class Doubts:
         if self.open:
             self.raise_for(IDENTITY, "no proof could be had before the reading of this instrument ended")
 
+    def end_for_good(self) -> None:
+        """Record what waits for the next unit that is shown, where nobody takes it over."""
+        self._record(UNIT, "stored without a unit, and none was shown before the reading ended", self._unshown)
+
     def take_over(self, before: Doubts) -> None:
         """Go on with the values without a unit of the follower before: the next unit that is shown decides on them."""
         self._unshown = dict(before._unshown)

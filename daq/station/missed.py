@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from daq.station.records import Station
 
+THE_STOP = "the station stops"
+"""Why the reading of an instrument ends where the whole station does."""
 REPORT = 60.0
 """Seconds between two events that say how many ticks a slow instrument missed."""
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from daq import __version__
 from daq.host import notify
-from daq.host.clock import NANOSECONDS, SystemClock, wait
+from daq.host.clock import NANOSECONDS, SystemClock, marks, wait
 from daq.host.parts import Parts
 from daq.host.signals import reload_signal, state_folder, stop_signals
+from daq.host.threads import in_thread
 from daq.road.mqtt import Message, stay_connected
 from daq.road.reading import EventKind
 from daq.spool import disk
@@ -23,6 +24,7 @@ from daq.station.control import Denied, serve_control, socket_of
 from daq.station.health import Monitor, in_words
 from daq.station.installation import instrument_of
 from daq.station.kept import NOTHING_LEFT, Left
+from daq.station.missed import THE_STOP
 from daq.station.publisher import Publisher
 from daq.station.questions import Questions
 from daq.station.records import Station
@@ -141,6 +143,8 @@ class StationService:
         self._publishing = self._start("publisher", self._publish)
         await self.parts["the record of the start"].once(self._record_start)
         reading = self._start("acquisition", self.supervisor.run)
+        name = "measurement of the disk"
+        self._start_once(name, lambda: self.parts[name].once(self._measure_disk))
         self._start("control socket", self._serve_control)
         self._start("health", self._note_health)
         self._start("watchdog", self._notify_watchdog)
@@ -169,7 +173,7 @@ class StationService:
         """Start a part and its keeper."""
         return self._start_once(name, lambda: self.parts[name].keep(work))
 
-    def _start_once(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    def _start_once(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
         """Start what ends with the service at the latest."""
         task = asyncio.create_task(work(), name=name)
         self._tasks.add(task)
@@ -189,21 +193,24 @@ class StationService:
         self.station.event(EventKind.START, f"daq {__version__}, {len(self.supervisor.followers)} instruments")
         if self.spool.damage:
             self.station.event(EventKind.DAMAGE, self.spool.damage)
-        now, since = self.clock.utc_ns(), self.spool.latest_stamp
+        now, since = self.clock.utc_ns(), self.spool.stopped_at or self.spool.latest_stamp
         if since and now - since > LONG_PAUSE * NANOSECONDS:
             pause = (now - since) / NANOSECONDS
             missed = sum(
-                int(pause / one.period) * one.polls for one in self.supervisor.followers.values() if one.period
+                marks(since, now, one.period) * one.polls for one in self.supervisor.followers.values() if one.period
             )
             self.station.missed += missed
-            how = "it had been asked to stop" if self.spool.ended_in_order else "it had ended without a stop"
+            how = "it had been asked to stop" if self.spool.stopped_at else "it had ended without a stop"
             text = f"the station did not run for {in_words(pause)}: {how}"
             self.station.event(EventKind.GAP, text, at=since, until=now, missed=missed)
         elif since > now:
             ahead = in_words((since - now) / NANOSECONDS)
             text = f"the wall clock is {ahead} behind the last record: stamps are held until it has caught up"
             self.station.event(EventKind.CLOCK_STEP, text)
-        self.monitor.sync_s = await asyncio.to_thread(_sync_time, self.spool_path.parent)
+
+    async def _measure_disk(self) -> None:
+        """Measure the disk of the spool, beside the reading: one that is slow, or hangs, delays no instrument."""
+        self.monitor.sync_s = await in_thread(lambda: _sync_time(self.spool_path.parent))
         if (room := self.spool.capacity) < self.config.spool.limit:
             text = (
                 f"the disk of the spool has room for {room >> 20} MiB; its limit is {self.config.spool.limit >> 20} MiB"
@@ -213,7 +220,7 @@ class StationService:
             log.warning("%s: %s", self.spool_path.parent, warning)
 
     async def _record_stop(self) -> None:
-        self.station.end_refusal("the station stops")
+        self.station.end_refusal(THE_STOP)
         self.station.event(EventKind.STOP, "asked to stop")
 
     async def _publish(self) -> None:
@@ -275,7 +282,7 @@ class StationService:
 
     async def _write_ledger(self) -> None:
         """Write the last counts to a file beside the spool, for the program that started this station."""
-        path = self.spool_path.with_name("ledger.json")
+        path = self.spool_path.with_name(f"{self.spool_path.name}.ledger.json")
         counts = self.status() | {"waiting_readings": self._waiting_readings}
         path.write_text(json.dumps(counts, indent=1))
 

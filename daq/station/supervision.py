@@ -12,7 +12,7 @@ from daq.host.parts import Failures, Part, in_words
 from daq.road.reading import EventKind
 from daq.station.clock_watch import watch_clock
 from daq.station.kept import NOTHING_LEFT, Kept, Left
-from daq.station.missed import Missed
+from daq.station.missed import THE_STOP, Missed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 LAST_ANSWER = 2.0
 """Seconds to wait for the answer that a follower expects when it is to end."""
 STARTED_AGAIN = "it failed and was started again"
-THE_STOP = "the station stops"
 
 
 class Supervisor:

@@ -89,7 +89,7 @@ sleep 2
 systemctl stop daq  # first, so that the bridge still stores what it has left
 systemctl stop daq-bridge
 echo "== ledger"
-cat /var/lib/daq/ledger.json
+cat /var/lib/daq/spool.sqlite.ledger.json
 echo
 echo "== crashing"
 systemctl show crash -p NRestarts,ActiveState,Result

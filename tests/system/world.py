@@ -62,7 +62,7 @@ class World:
 
     def ledger(self) -> dict[str, Any]:
         """Give the last count of a station that was stopped."""
-        found: dict[str, Any] = json.loads((self.folder / "station" / "ledger.json").read_text())
+        found: dict[str, Any] = json.loads((self.folder / "station" / "spool.sqlite.ledger.json").read_text())
         return found
 
     @property

@@ -411,9 +411,13 @@ async def test_a_value_without_its_unit_counts_only_after_the_right_unit_was_sho
         shown[0] = PLAIN
         count = len(records.readings)
         await clock.run_for(3.0)
+        assert not records.doubts
     fresh = records.readings[count + 1 :]
     assert {(one.value, one.status) for one in fresh} == {(Decimal(100), Status.UNSTABLE)}
-    assert not records.doubts
+    (doubt,) = records.doubts
+    assert (doubt.kind, doubt.at, doubt.until) == ("unit", records.readings[count].at, fresh[-1].at), (
+        "nobody takes them over"
+    )
 
 
 async def test_after_unasked_bytes_and_at_another_instrument_the_unit_must_be_shown_again() -> None:

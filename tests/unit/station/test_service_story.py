@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -211,16 +212,23 @@ async def test_start_and_stop_are_recorded_and_the_last_counts_written(
         assert start.text == f"daq {__version__}, 2 instruments"
         assert not lab.events(EventKind.GAP), "a first start has no pause before it"
         assert not lab.events(EventKind.CLOCK_STEP)
+        await disk_is_measured()
         assert lab.service.monitor.sync_s > 0
     (stop,) = lab.events(EventKind.STOP)
     assert stop.text == "asked to stop"
-    written = json.loads((tmp_path / "ledger.json").read_text())
+    written = json.loads((tmp_path / "spool.sqlite.ledger.json").read_text())
     assert written["waiting_readings"] == lab.readings("a") + lab.readings("b") == 20
     assert (written["state"], written["station"]) == ("offline", "lab")
     assert written["spooled"] == written["acquired"] == len(lab.records)
     assert written["parts"].keys() <= {"publisher"}
     assert set(written["instruments"]) == {"a", "b"}
     assert not any(one.get_name() in {"publisher", "health", "watchdog", "reload"} for one in asyncio.all_tasks())
+
+
+async def disk_is_measured() -> None:
+    """Wait for the thread that measures the disk of the spool."""
+    while any(one.get_name() == "measurement of the disk" for one in asyncio.all_tasks()):
+        await asyncio.sleep(0.001)
 
 
 async def restarted(
@@ -233,7 +241,7 @@ async def restarted(
     clock = JumpingClock(last + round(later * 1e9))
     monkeypatch.setattr(test_service, "JumpingClock", lambda: clock)
     if stopped:
-        monkeypatch.setattr("daq.spool.queue._is_stop", lambda _: True)
+        monkeypatch.setattr("daq.spool.queue._stopped_at", lambda _: last)
     async with station(folder, monkeypatch, "a", "b") as lab:
         pass
     return lab, last
@@ -251,6 +259,20 @@ async def test_time_in_which_the_station_did_not_run_is_a_gap_with_its_missed_po
     assert abs(gap.until - last - 100.5e9) < 1e6
     assert lab.service.station.missed >= 200
     assert not lab.events(EventKind.CLOCK_STEP)
+
+
+async def test_a_disk_that_hangs_while_it_is_measured_delays_no_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = threading.Event()
+    monkeypatch.setattr("daq.spool.disk.sync_time", lambda _: float(measured.wait(60.0)))
+    try:
+        async with station(tmp_path, monkeypatch, "a") as lab:
+            await lab.clock.run_for(5.0)
+            assert lab.readings("a") >= 4
+            assert lab.service.monitor.sync_s == 0.0
+    finally:
+        measured.set()
 
 
 @pytest.mark.parametrize("later", [0.0, 0.4])
@@ -283,6 +305,7 @@ async def test_damaged_spool_and_small_disk_are_told(
 
     monkeypatch.setattr(Spool, "_adopt_epoch", damaged)
     async with station(tmp_path, monkeypatch, "a") as lab:
+        await disk_is_measured()
         await lab.clock.run_for(1.0)
         assert [one.text for one in lab.events(EventKind.DAMAGE)] == ["spool.sqlite was damaged"]
         assert [one.text for one in lab.events(EventKind.FILL)] == [
@@ -300,8 +323,9 @@ async def test_disk_on_which_nothing_can_be_measured_is_no_failure(
 
     monkeypatch.setattr("daq.spool.disk.sync_time", full)
     async with station(tmp_path, monkeypatch, "a") as lab:
+        await disk_is_measured()
         assert lab.service.monitor.sync_s == 0.0
-        assert "the record of the start" not in lab.service.status()["parts"]
+        assert "measurement of the disk" not in lab.service.status()["parts"]
 
 
 async def test_stop_waits_ten_seconds_for_what_is_not_stored(
