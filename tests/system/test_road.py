@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from daq.demo.servers import VictoriaMetrics
+from tests.system.comparison import answers_to_polls
 from tests.system.conftest import needs
 from tests.system.world import ROOT, World, compare, log_of, world
 
@@ -80,7 +81,7 @@ async def test_victoria_metrics_takes_every_value(tmp_path: Path) -> None:
         ledger = made.ledger()
         acquired = sum(one["readings"] for one in ledger["instruments"].values())
         series = await exported(made.database, acquired)
-        truth = made.truth()
+        truth = answers_to_polls(made.truth())
     assert ledger["spooled"] == 0
     assert sum(len(one["values"]) for one in series) == acquired
     for one in series:
