@@ -16,6 +16,7 @@ import pytest
 from daq.demo.programs import cache_folder
 from daq.host.clock import synchronised
 from tests.drills.report import SEED, count, note
+from tests.system.comparison import answers_to_polls
 from tests.system.conftest import needs
 from tests.system.world import World, influxql, log_of, world
 
@@ -67,8 +68,8 @@ class WallClock:
     library: Path
     file: Path
     offset: float = 0.0
-    past: list[tuple[int, float]] = field(default_factory=list)
-    """Since when (true UTC ns) which offset was in force."""
+    past: list[tuple[int, int, float]] = field(default_factory=list)
+    """Since when at the earliest, and at the latest (true UTC ns), which offset was in force."""
 
     def environment(self) -> dict[str, str]:
         return {
@@ -84,13 +85,14 @@ class WallClock:
         self.offset += seconds
         new = self.file.with_suffix(".new")
         new.write_text(f"{self.offset:+.6f}\n")
+        before = time.time_ns()
         new.replace(self.file)
-        self.past.append((time.time_ns(), self.offset))
+        self.past.append((before, time.time_ns(), self.offset))
 
     def offsets(self, first_ns: int, last_ns: int) -> Iterator[int]:
         """Give every offset (ns) that was in force between two true instants."""
-        for place, (since, offset) in enumerate(self.past):
-            until = self.past[place + 1][0] if place + 1 < len(self.past) else 2**63
+        for place, (since, _, offset) in enumerate(self.past):
+            until = self.past[place + 1][1] if place + 1 < len(self.past) else 2**63
             if since <= last_ns and until > first_ns:
                 yield round(offset * SECOND)
 
@@ -254,7 +256,7 @@ async def test_steps_of_the_wall_clock_overwrite_nothing(tmp_path: Path) -> None
         given, known = await points(made), await numbers(made)
         steps, notices = await events(made, "clock_step"), await events(made, "clock_sync")
         truth = defaultdict(list)
-        for one in made.truth():
+        for one in answers_to_polls(made.truth()):
             truth[one["instrument"]].append(one)
     ledger = made.ledger()
     assert known == list(range(1, ledger["acquired"] + 1)), "records are missing, or took the place of others"
