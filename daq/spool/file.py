@@ -15,7 +15,7 @@ from daq.spool.chain import Bounds, Row
 from daq.spool.schema import SpoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from daq.road.batch import Rejection
@@ -25,10 +25,6 @@ PRUNE_ROWS = 2_000
 RESERVE = 8 * 2**20
 """Bytes below the limit that no reading may use: acknowledgements and the words of why readings were refused do."""
 DAMAGED_ROW = "damaged on the station's disk: missing row or checksum that does not fit"
-
-
-_NEWEST = 1000
-"""Rows in which the stop of the last run is looked for; behind it stand few."""
 
 
 class SpoolFull(SpoolError):
@@ -51,7 +47,7 @@ class SpoolFile:
     """An open spool file; `stored`, `quarantined` and `dropped` are the rows that are not waiting any more.
 
     `head` is the number of the newest row and its link of the chain. As it was opened: `damage` is what was found,
-    `latest_stamp` the latest stamp (UTC ns) among the newest rows (0: none), `newest_lines` the last ones.
+    `latest_stamp` the latest stamp (UTC ns) among the newest rows (0: none).
     """
 
     def __init__(self, path: Path, limit: int, *, may_begin_epoch: bool = True) -> None:
@@ -126,10 +122,6 @@ class SpoolFile:
         if (newest := self._scalar("SELECT max(seq) FROM record")) > last:
             raise schema.damage(f"record {newest} lies behind the head {last}")
         self.latest_stamp = self._scalar("SELECT max(at) FROM (SELECT at FROM record ORDER BY seq DESC LIMIT 5000)")
-        lines = self._connection.execute("SELECT line FROM record ORDER BY seq DESC LIMIT ?", (_NEWEST,))
-        self.newest_lines = [  # the newest first
-            line for (line,) in lines if isinstance(line, bytes)
-        ]
 
     @property
     def aside(self) -> list[Path]:
@@ -213,6 +205,12 @@ class SpoolFile:
     def rows(self, after: int, count: int, start: int = -(2**63), end: int = 2**63 - 1) -> list[Row]:
         """Give up to `count` kept rows behind number `after` with stamps from `start` up to, not including, `end`."""
         return self._rows("seq > ? AND at >= ? AND at < ? ORDER BY seq LIMIT ?", after, start, end, count)
+
+    def lines_before(self, seq: int, count: int, wanted: Callable[[bytes], bool]) -> tuple[int, list[bytes]]:
+        """Of `count` rows before `seq` give the lowest number (0: none) and the whole, wanted lines, newest first."""
+        rows = self._rows("seq < ? ORDER BY seq DESC LIMIT ?", seq, count)
+        lines = [row.line for row in rows if isinstance(row.line, bytes) and wanted(row.line) and row.whole]
+        return (rows[-1].seq if rows else 0), lines
 
     def _rows(self, where: str, *values: int) -> list[Row]:
         found = self._connection.execute(f"SELECT seq, at, line, crc, link FROM record WHERE {where}", values)  # noqa: S608

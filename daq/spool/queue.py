@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from daq.road.line_protocol import encode
-from daq.road.point import NoLine, parse, renumbered
+from daq.road.point import renumbered
 from daq.road.ranges import Ranges
-from daq.road.reading import EventKind
 from daq.spool.disk import Ballast, free_bytes
 from daq.spool.file import SpoolFile, SpoolFull
 from daq.spool.schema import SpoolError
@@ -75,7 +74,6 @@ class Spool:
         self.full = False
         self.trouble = ""
         self.latest_stamp = file.latest_stamp
-        self.stopped_at = _stopped_at(file.newest_lines)
         self.on_commit: Callable[[], None] = _nothing
         self.on_trouble: Callable[[str], None] = _nothing_with
         self.on_drop: Callable[[int, int], None] = _nothing_with
@@ -321,24 +319,6 @@ class Spool:
         """Note that a damaged file was read to its end."""
         self.salvaging = bool(self._file.aside)
         self.on_salvaged(name, count)
-
-
-def _stopped_at(newest_lines: list[bytes]) -> int:
-    """Give the stamp (UTC ns) at which the last run was asked to stop, 0 where it was not.
-
-    Behind it other records may follow, such as the health of the station in the minute of its end, but no reading.
-    """
-    for line in newest_lines:
-        try:
-            point = parse(line)
-        except NoLine:
-            return 0
-        kind = point.tags.get("kind") if point.measurement == "event" else None
-        if point.measurement == "reading" or kind == EventKind.START:
-            return 0
-        if kind == EventKind.STOP:
-            return point.time
-    return 0
 
 
 def _nothing() -> None:

@@ -58,6 +58,8 @@ class Follower:
     stopping: bool = False
     ending: str = THE_STOP
     """Why this follower ends: text for a gap that is still open then."""
+    for_good: bool = field(default=False, init=False)
+    """Whether nobody goes on with this instrument when this follower has ended."""
     asking: bool = field(default=False, init=False)
     proving_last: bool = field(default=False, init=False)
     _tick: float | None = field(default=None, init=False)
@@ -154,9 +156,10 @@ class Follower:
         try:
             if self.stopping:
                 self._proofs.catch_up()
-                self.doubts.end()
-                if self.ending == THE_STOP:
+                if self.for_good:
                     self.doubts.end_for_good()
+                else:
+                    self.doubts.end()
         finally:
             self.account.close(self.ending)
 
@@ -165,7 +168,7 @@ class Follower:
     async def _follow_grid(self) -> None:
         """Read at every tick until the wall clock is set or the machine sleeps: then the grid is aligned again."""
         grid = self.grid
-        tick = grid.align("it was started again" if self.restarts else "its config was changed")
+        tick = grid.align("it was started again" if self.restarts else "nobody followed it yet")
         while not self.stopping:
             self.expected_by = tick + self.longest_wait
             if not await grid.reach(tick):

@@ -87,12 +87,18 @@ class Doubts:
             self.raise_for(IDENTITY, "no proof could be had before the reading of this instrument ended")
 
     def end_for_good(self) -> None:
-        """Record what waits for the next unit that is shown, where nobody takes it over."""
+        """Record what waits for the next proof or the next unit that is shown, where nobody takes it over."""
+        self.end()
         self._record(UNIT, "stored without a unit, and none was shown before the reading ended", self._unshown)
 
+    def was_stored(self, channel: str, at: int) -> None:
+        """Note a reading of the run before, of which no proof is known."""
+        first, last = self._unproven.get(channel, (at, at))
+        self._unproven[channel] = min(first, at), max(last, at)
+
     def take_over(self, before: Doubts) -> None:
-        """Go on with the values without a unit of the follower before: the next unit that is shown decides on them."""
-        self._unshown = dict(before._unshown)
+        """Go on with what was not proven before: the next proof, and the next unit that is shown, decide on it."""
+        self._unproven, self._unshown = dict(before._unproven), dict(before._unshown)
 
     def other_unit(self, error: InstrumentError) -> None:
         """Record the values without a unit where the next unit that is shown is another one."""

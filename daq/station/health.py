@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 from collections import deque
@@ -9,9 +10,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from daq import __version__
+from daq.host.threads import in_thread
 from daq.road.reading import EventKind, Health
+from daq.spool import disk
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from daq.host.clock import Clock
     from daq.spool.queue import Spool
     from daq.station.kept import Kept
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from daq.station.records import Station
     from daq.station.supervision import Supervisor
     from drivers.instrument import Instrument
+
+log = logging.getLogger(__name__)
 
 LEVELS = (50, 80, 95)
 """Per cent of the spool's limit at which an alarm is raised."""
@@ -49,6 +56,18 @@ class Monitor:
         self._acquired: deque[tuple[float, int]] = deque()
         self._level = 0
         self._late = False
+
+    async def measure_disk(self, folder: Path) -> None:
+        """Measure the disk of the spool, beside the reading: one that is slow, or hangs, delays no instrument."""
+        try:
+            self.sync_s = await in_thread(lambda: disk.sync_time(folder))
+        except OSError:
+            self.sync_s = 0.0  # the disk is full or broken, which the spool itself reports
+        if (room := self._spool.capacity) < self._spool.limit:
+            text = f"the disk of the spool has room for {room >> 20} MiB; its limit is {self._spool.limit >> 20} MiB"
+            self._station.event(EventKind.FILL, text)
+        if warning := disk.judgement(self.sync_s):
+            log.warning("%s: %s", folder, warning)
 
     @property
     def waiting_bytes(self) -> float:

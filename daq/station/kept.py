@@ -47,6 +47,8 @@ class Kept:
     left: Left = NOTHING_LEFT
     """What the one before has left, as long as its own follower has not been made."""
     follower: Follower | None = None
+    for_good: bool = False
+    """Nobody goes on with it when it has ended."""
     ended: bool = False
     """It is in the config no more, or the station stops: nothing is started again."""
     trouble: str = ""
@@ -94,6 +96,12 @@ class Kept:
     def errors(self) -> int:
         """Failed readings, and failures of the code."""
         return self.failures.count + (self.follower.errors if self.follower is not None else 0)
+
+    @property
+    def proves_at_connection_only(self) -> bool:
+        """Whether its identity is asked for at the connection alone, as far as is known."""
+        identity = self.follower.instrument.driver.identity if self.follower is not None else None
+        return identity is not None and identity.disturbs
 
     @property
     def polls(self) -> int:

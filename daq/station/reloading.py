@@ -94,12 +94,12 @@ class Reloading:
         removed = [name for name in followed if name not in new.instruments]
         changed = [n for n, table in new.instruments.items() if n in followed and table != old.instruments.get(n)]
         added = [name for name in new.instruments if name not in followed]
-        gone = await self._end([*removed, *changed])
+        before = old.instruments
+        same = {name for name in changed if name in before and _at(before[name]) == _at(new.instruments[name])}
+        gone = await self._end([*removed, *changed], same)
         service.config = old.model_copy(update={"instruments": new.instruments})
         for name in changed:
-            before = old.instruments.get(name)
-            same = before is not None and _at(before) == _at(new.instruments[name])
-            service.follow(name, gone[name].hand_on(same=same) if name in gone else NOTHING_LEFT)
+            service.follow(name, gone[name].hand_on(same=name in same) if name in gone else NOTHING_LEFT)
         for name in added:
             service.follow(name)
         changes = [f"{name} removed" for name in removed]
@@ -115,11 +115,14 @@ class Reloading:
         service.station.event(EventKind.RELOAD, ", ".join(changes) or "nothing has changed")
         return changes
 
-    async def _end(self, names: Sequence[str]) -> dict[str, Kept]:
-        """End these and give their wires back; where that fails, or is given up, nothing was changed: all go on."""
+    async def _end(self, names: Sequence[str], same: set[str]) -> dict[str, Kept]:
+        """End these and give their wires back; where that fails, or is given up, nothing was changed: all go on.
+
+        `same` are those with which somebody goes on as the same instrument, at the same place.
+        """
         service = self._service
         self._changing = asyncio.current_task()
-        removing = asyncio.ensure_future(service.supervisor.remove(names))
+        removing = asyncio.ensure_future(service.supervisor.remove(names, for_good=set(names) - same))
         try:
             gone = await asyncio.shield(removing)
             for kept in gone:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from daq import __version__
 from daq.host import notify
-from daq.host.clock import NANOSECONDS, SystemClock, marks, wait
+from daq.host.clock import SystemClock, wait
 from daq.host.parts import Parts
 from daq.host.signals import reload_signal, state_folder, stop_signals
-from daq.host.threads import in_thread
 from daq.road.mqtt import Message, stay_connected
 from daq.road.reading import EventKind
-from daq.spool import disk
 from daq.spool.queue import Retention, Spool, SpoolError
 from daq.station.acquisition import Follower
 from daq.station.announcements import Announcements
 from daq.station.control import Denied, serve_control, socket_of
-from daq.station.health import Monitor, in_words
+from daq.station.health import Monitor
 from daq.station.installation import instrument_of
 from daq.station.kept import NOTHING_LEFT, Left
 from daq.station.missed import THE_STOP
@@ -29,6 +29,7 @@ from daq.station.publisher import Publisher
 from daq.station.questions import Questions
 from daq.station.records import Station
 from daq.station.reloading import Reloading
+from daq.station.run_before import RunBefore
 from daq.station.supervision import Supervisor
 from drivers.links import Wires
 
@@ -50,8 +51,6 @@ STUCK = 20.0
 """Seconds without progress after which systemd's watchdog is no longer notified."""
 CLOSE_WITHIN = 5.0
 """Seconds that a reload waits for the link of an instrument to close."""
-LONG_PAUSE = 0.5
-"""Seconds between two runs of a station above which the pause becomes an event."""
 
 
 class StationService:
@@ -71,6 +70,7 @@ class StationService:
         self.spool_path = table.path or state_folder() / "spool.sqlite"
         self.spool = Spool(self.spool_path, table.limit, _retention(table), table.ballast)
         self.station = Station(config.station, self.spool, clock, last_run_stamp=self.spool.latest_stamp)
+        self._run_before = RunBefore(self.station, self.spool, self.spool.head[0], self.spool.latest_stamp)
         self.supervisor = Supervisor(self.station)
         self.publisher = Publisher(config.station, self.spool, clock, self.status)
         self.monitor = Monitor(self.station, self.spool, self.publisher, self.supervisor, table.alarm_after)
@@ -144,7 +144,8 @@ class StationService:
         await self.parts["the record of the start"].once(self._record_start)
         reading = self._start("acquisition", self.supervisor.run)
         name = "measurement of the disk"
-        self._start_once(name, lambda: self.parts[name].once(self._measure_disk))
+        measure = partial(self.monitor.measure_disk, self.spool_path.parent)
+        self._start_once(name, lambda: self.parts[name].once(measure))
         self._start("control socket", self._serve_control)
         self._start("health", self._note_health)
         self._start("watchdog", self._notify_watchdog)
@@ -193,31 +194,21 @@ class StationService:
         self.station.event(EventKind.START, f"daq {__version__}, {len(self.supervisor.followers)} instruments")
         if self.spool.damage:
             self.station.event(EventKind.DAMAGE, self.spool.damage)
-        now, since = self.clock.utc_ns(), self.spool.stopped_at or self.spool.latest_stamp
-        if since and now - since > LONG_PAUSE * NANOSECONDS:
-            pause = (now - since) / NANOSECONDS
-            missed = sum(
-                marks(since, now, one.period) * one.polls for one in self.supervisor.followers.values() if one.period
-            )
-            self.station.missed += missed
-            how = "it had been asked to stop" if self.spool.stopped_at else "it had ended without a stop"
-            text = f"the station did not run for {in_words(pause)}: {how}"
-            self.station.event(EventKind.GAP, text, at=since, until=now, missed=missed)
-        elif since > now:
-            ahead = in_words((since - now) / NANOSECONDS)
-            text = f"the wall clock is {ahead} behind the last record: stamps are held until it has caught up"
-            self.station.event(EventKind.CLOCK_STEP, text)
+        now = self.clock.utc_ns()
+        self.supervisor.account_from_now()
+        if not await self._run_before.tell_pause(now, self.supervisor.followers):
+            self.supervisor.take_over(await self._run_before.unproven(self._proof_windows()))
+            name = "what the run before has not told"
+            work = partial(self._run_before.account, self.supervisor.followers)
+            self._start_once(name, lambda: self.parts[name].once(work))
 
-    async def _measure_disk(self) -> None:
-        """Measure the disk of the spool, beside the reading: one that is slow, or hangs, delays no instrument."""
-        self.monitor.sync_s = await in_thread(lambda: _sync_time(self.spool_path.parent))
-        if (room := self.spool.capacity) < self.config.spool.limit:
-            text = (
-                f"the disk of the spool has room for {room >> 20} MiB; its limit is {self.config.spool.limit >> 20} MiB"
-            )
-            self.station.event(EventKind.FILL, text)
-        if warning := disk.judgement(self.monitor.sync_s):
-            log.warning("%s: %s", self.spool_path.parent, warning)
+    def _proof_windows(self) -> dict[str, float]:
+        """Give the seconds in which a reading of each instrument may have had no proof."""
+        tables = self.config.instruments
+        return {
+            name: kept.period + (math.inf if kept.proves_at_connection_only else tables[name].prove_every)
+            for name, kept in self.supervisor.followers.items()
+        }
 
     async def _record_stop(self) -> None:
         self.station.end_refusal(THE_STOP)
@@ -300,13 +291,6 @@ class StationService:
 
 def _retention(table: SpoolTable) -> Retention:
     return Retention(table.keep, table.keep_waiting, table.when_full)
-
-
-def _sync_time(folder: Path) -> float:
-    try:
-        return disk.sync_time(folder)
-    except OSError:
-        return 0.0  # the disk is full or broken, which the spool itself reports
 
 
 async def run_station(config: StationConfig, path: Path | None = None) -> None:

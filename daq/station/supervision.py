@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daq.host.clock import STEP, elapsed, first_tick, utc_ns_at, wait
@@ -15,10 +16,11 @@ from daq.station.kept import NOTHING_LEFT, Kept, Left
 from daq.station.missed import THE_STOP, Missed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from daq.host.clock import Clock
     from daq.station.acquisition import Follower
+    from daq.station.doubts import Doubts
     from daq.station.records import Station
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ class Supervisor:
             self.begin_no_more()
             for task in watch:
                 task.cancel()
+            for kept in self.followers.values():
+                kept.for_good = True
             await self._end(list(self.followers.values()), THE_STOP)
 
     @property
@@ -89,13 +93,34 @@ class Supervisor:
         now = self._clock.monotonic()
         return next((name for name, one in self.followers.items() if now > one.stuck), None)
 
+    def account_from_now(self) -> None:
+        """Count nothing that was due before this instant: that is told already, as of the time without a station."""
+        now = elapsed(self._clock)
+        for kept in self.followers.values():
+            tick = first_tick(self._clock, kept.period) + self._clock.asleep() if kept.period else None
+            if kept.follower is not None:
+                kept.follower.grid.resume_from = tick
+            else:
+                kept.account_up_to(tick, now)
+
+    def take_over(self, doubts: Mapping[str, Doubts]) -> None:
+        """Go on with what the run before has not proven, by instrument."""
+        for name, before in doubts.items():
+            if (kept := self.followers.get(name)) is not None:
+                if kept.follower is None:
+                    kept.left = replace(kept.left, doubts=before)
+                else:
+                    kept.follower.doubts.take_over(before)
+
     def begin_no_more(self) -> None:
         """Follow nobody from now on who is not followed yet: the station stops."""
         self._stopped_at = min(self._stopped_at, elapsed(self._clock))
 
-    async def remove(self, names: Iterable[str]) -> list[Kept]:
-        """Stop following these; answers that are expected are still taken. Gives what was known of them."""
+    async def remove(self, names: Iterable[str], for_good: Container[str] = ()) -> list[Kept]:
+        """Stop following these, some `for_good`; takes answers that are expected. Gives what was known of them."""
         gone = [self.followers[name] for name in names if name in self.followers]
+        for kept in gone:
+            kept.for_good = kept.name in for_good
         await self._end(gone, "it was taken out of the config, or changed there")
         for kept in gone:
             if self.followers.get(kept.name) is kept:
@@ -241,7 +266,7 @@ class Supervisor:
                 self._end_unfollowed(kept, how)
                 continue
             already, follower.stopping = follower.stopping, True
-            follower.ending, follower.grid.until = how, min(self._stopped_at, elapsed(self._clock))
+            self._prepare_end(kept, follower, how)
             if not follower.asking and not already:  # else it asks for its last proof
                 kept.running.cancel()
         tasks = [kept.keeper for kept in gone if kept.keeper is not None]
@@ -268,10 +293,17 @@ class Supervisor:
         """Tell what is untold of an instrument that ends while nobody follows it."""
         kept.ended = True
         if (follower := kept.follower) is not None:
-            follower.ending, follower.grid.until = how, min(self._stopped_at, elapsed(self._clock))
+            self._prepare_end(kept, follower, how)
             self._guarded(kept, follower.end_in_pause)
-        elif kept.trouble:
+            return
+        if kept.trouble:
             self._guarded(kept, lambda: self._account_end_of_unmade(kept))
+        if kept.for_good and kept.left.doubts is not None:
+            self._guarded(kept, kept.left.doubts.end_for_good)
+
+    def _prepare_end(self, kept: Kept, follower: Follower, how: str) -> None:
+        follower.for_good, follower.ending = kept.for_good, how
+        follower.grid.until = min(self._stopped_at, elapsed(self._clock))
 
     def _account_end_of_unmade(self, kept: Kept) -> None:
         account = Missed(self._station, kept.name, kept.polls)

@@ -15,7 +15,6 @@ import pytest
 
 from daq.road.batch import Ack, Rejection
 from daq.road.point import seq_of
-from daq.road.reading import Event, EventKind
 from daq.spool import salvage
 from daq.spool.file import Changes, SpoolFile
 from daq.spool.queue import Ledger, Retention, Spool, SpoolError, SpoolFull
@@ -250,31 +249,6 @@ async def test_released_and_recalled_records_wait_again(tmp_path: Path) -> None:
     again = Spool(tmp_path / "s.sqlite", GIB)
     assert again.ledger == Ledger(10, 6, 4, 0, 0)
     await again.close()
-
-
-async def test_first_run_of_a_spool_that_was_stopped_knows_it(tmp_path: Path) -> None:
-    spool = await filled(tmp_path / "s.sqlite", 3)
-    spool.put(Event("lab", EventKind.STOP, "asked to stop", reading(5).at))
-    await spool.close()
-    again = Spool(tmp_path / "s.sqlite", GIB)
-    assert again.stopped_at == reading(5).at
-    assert again.latest_stamp == reading(5).at
-    await again.close()
-
-
-async def test_what_stands_behind_a_stop_hides_it_only_where_it_is_of_another_run(tmp_path: Path) -> None:
-    """The health of a station is recorded once a minute, also while it hands over its last records."""
-    spool = await filled(tmp_path / "s.sqlite", 3)
-    spool.put(Event("lab", EventKind.STOP, "asked to stop", reading(5).at))
-    spool.put(Event("lab", EventKind.DROP, "two records", reading(6).at))
-    await spool.close()
-    again = Spool(tmp_path / "s.sqlite", GIB)
-    assert (again.stopped_at, again.latest_stamp) == (reading(5).at, reading(6).at)
-    again.put(Event("lab", EventKind.START, "daq", reading(7).at))
-    await again.close()
-    killed = Spool(tmp_path / "s.sqlite", GIB)
-    assert (killed.stopped_at, killed.latest_stamp) == (0, reading(7).at)
-    await killed.close()
 
 
 @pytest.mark.parametrize("where", ["middle", "end"])

@@ -36,7 +36,7 @@ async def test_values_without_a_unit_are_decided_on_by_the_next_unit_also_after_
     poll = Poll(Text(b"P"), (Channel("mass", "mass", "g"),), value)
     made = Driver("a balance", (poll,), Identity(Text(b"ID"), lambda _: "B1"))
     other = config(tmp_path, "a", "b").instruments["b"]
-    for address, doubts in ((None, 1), (other.address, 0)):
+    for address, told in ((None, "and then: "), (other.address, "and none was shown before the reading ended")):
         async with station(tmp_path, monkeypatch, "a") as lab:
 
             def answer(command: bytes) -> bytes:
@@ -57,8 +57,9 @@ async def test_values_without_a_unit_are_decided_on_by_the_next_unit_also_after_
                 await lab.clock.run_for(5.0)
             shown[0] = "1.0 [lb_av]"
             await lab.clock.run_for(5.0)
-            units = [one for one in lab.records if getattr(one, "kind", "") == "unit"]
-        assert len(units) == doubts, address
+            units: list[Any] = [one for one in lab.records if getattr(one, "kind", "") == "unit"]
+        assert len(units) == 1, address
+        assert told in units[0].text
 
 
 async def test_another_number_is_noticed_also_where_the_next_proof_fails_at_once() -> None:

@@ -70,7 +70,7 @@ async def test_every_tick_before_it_could_be_made_is_told_once(failures: int, pe
             expected = clock.utc_ns() - (30.0 + (10 * period if replaces else 0)) * SECOND
             assert abs(told(records, "late")[0].at - expected) <= period * SECOND
         else:
-            assert causes == (["10 polls not taken: its config was changed"] if replaces else [])
+            assert causes == (["10 polls not taken: nobody followed it yet"] if replaces else [])
         assert made.followers["late"].failures.count == failures
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daq import __version__
-from daq.road.reading import EventKind, Health
+from daq.road.reading import Event, EventKind, Health
 from daq.spool.queue import Ledger, Spool
 from daq.station import service as service_module
 from daq.station.acquisition import Follower
@@ -236,12 +236,12 @@ async def restarted(
 ) -> tuple[Lab, int]:
     """Start a station that has run before, so many seconds after its last record; gives it and that stamp."""
     spool = await filled(folder / "spool.sqlite", 10)
-    await spool.close()
     last = reading(9).at
+    if stopped:
+        spool.put(Event("lab", EventKind.STOP, "asked to stop", last))
+    await spool.close()
     clock = JumpingClock(last + round(later * 1e9))
     monkeypatch.setattr(test_service, "JumpingClock", lambda: clock)
-    if stopped:
-        monkeypatch.setattr("daq.spool.queue._stopped_at", lambda _: last)
     async with station(folder, monkeypatch, "a", "b") as lab:
         pass
     return lab, last
